@@ -1,0 +1,1 @@
+"""Live sessions: one CLI process, one observable state and one reader each."""
