@@ -20,7 +20,6 @@ class Settings(BaseSettings):
     """Everything an operator can choose; the description of each field is the text of the README's table."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -131,14 +130,14 @@ class Settings(BaseSettings):
         return tuple(found)
 
 
-def load(**overrides: Any) -> Settings:
-    """Read the settings from the environment and `.env`; `overrides` are field names that win over both.
+def load(*, env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the settings from the environment and `env_file`; `overrides` are field names that win over both.
 
     Raises:
         ConfigurationError: one line that names the variable, what was found and what is accepted.
     """
     try:
-        return Settings(**overrides)
+        return Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as error:
         raise ConfigurationError(_one_line(error)) from None
 

@@ -61,7 +61,7 @@ def plan(
 
 def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
     """Seconds to wait after that many failed starts in a row: doubled up to a limit, spread by half."""
-    pause = min(timeouts.POOL_BACKOFF_LIMIT, timeouts.POOL_BACKOFF_FIRST * 2 ** (failures - 1))
+    pause = min(timeouts.POOL_BACKOFF_LIMIT, timeouts.POOL_BACKOFF_FIRST * 2.0 ** (failures - 1))
     return pause * (0.5 + jitter() / 2)
 
 
@@ -114,6 +114,7 @@ class PreWarmPool:
         while not self._ready:
             if self._failures >= START_ATTEMPTS:
                 await self.close()
+                log.critical("no_agent_process", attempts=self._failures)
                 raise StartError(
                     f"No agent process became ready in {START_ATTEMPTS} attempts. The log lines above give the reason; "
                     "`claude-pattern doctor` checks the installation."

@@ -159,7 +159,7 @@ class Translator:
         failed = bool(block.is_error)
         return events.ToolResult(
             tool_use_id=block.tool_use_id,
-            result={"error": plain(block.content)} if failed else block.content,
+            result={"error": _reason(block.content)} if failed else block.content,
             status="error" if failed else "success",
             duration_ms=round((now - started) * 1000),
             parent_tool_use_id=parent,
@@ -239,6 +239,11 @@ class Translator:
 def _input_tokens(usage: dict[str, Any]) -> int:
     fields = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     return sum(usage.get(name) or 0 for name in fields)
+
+
+def _reason(content: str | list[dict[str, Any]] | None) -> str:
+    """Why a tool failed, without the tags in which the CLI wraps it for the model."""
+    return plain(content).removeprefix("<tool_use_error>").removesuffix("</tool_use_error>").strip()
 
 
 def plain(content: str | list[dict[str, Any]] | None) -> str:

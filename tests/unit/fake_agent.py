@@ -8,7 +8,7 @@ from claude_agent_sdk import Message, PermissionResult, ResultMessage, StreamEve
 
 from claude_pattern.errors import ProcessFailed
 from claude_pattern.process.agent import Ask, OnEnd, OnMessage
-from claude_pattern.settings import Settings
+from claude_pattern.settings import Settings, load
 
 
 class FakeAgent:
@@ -117,7 +117,7 @@ class FakeLauncher:
     """Starts fake processes; `failing` starts fail first, and starts wait while `hold` is cleared."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings(_env_file=None)
+        self.settings = settings or load(env_file=None)
         self.options = self
         self.working_dir = "/work"
         self.failing = 0

@@ -6,7 +6,7 @@ import pytest
 
 from claude_pattern.errors import ConfigurationError
 from claude_pattern.process import credentials
-from claude_pattern.settings import Settings
+from claude_pattern.settings import Settings, load
 
 ALL = {
     "anthropic_api_key": "key-1",
@@ -23,7 +23,7 @@ ORDER = [name.upper() for name in ALL]
 def given(**values: Any) -> Settings:
     empty: dict[str, Any] = dict.fromkeys(ALL)
     empty |= {name: False for name in ALL if "use_" in name}
-    return Settings(**{**empty, **values}, _env_file=None)
+    return load(env_file=None, **{**empty, **values})
 
 
 @pytest.mark.parametrize("first", range(len(ORDER)))

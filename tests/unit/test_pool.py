@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from claude_pattern import timeouts
 from claude_pattern.errors import StartError
 from claude_pattern.process.agent import AgentProcess
 from claude_pattern.sessions import pool as pool_module
@@ -138,7 +139,7 @@ async def test_a_pool_of_size_zero_starts_nothing_and_has_nothing() -> None:
 async def test_a_start_where_every_attempt_fails_gives_up_and_leaves_nothing(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module.timeouts, "POOL_BACKOFF_FIRST", 0.001)
+    monkeypatch.setattr(timeouts, "POOL_BACKOFF_FIRST", 0.001)
     harness.launcher.failing = 1000
     with pytest.raises(StartError, match="No agent process became ready in 3 attempts"):
         await harness.pool.start()
@@ -147,7 +148,7 @@ async def test_a_start_where_every_attempt_fails_gives_up_and_leaves_nothing(
 
 
 async def test_a_failed_attempt_is_repeated_after_a_pause(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module.timeouts, "POOL_BACKOFF_FIRST", 0.001)
+    monkeypatch.setattr(timeouts, "POOL_BACKOFF_FIRST", 0.001)
     harness.launcher.failing = 2
     await harness.pool.start()
 

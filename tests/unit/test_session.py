@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from claude_agent_sdk import PermissionResultAllow, PermissionResultDeny, SystemMessage
 
-from claude_pattern import errors, events
+from claude_pattern import errors, events, timeouts
 from claude_pattern.process.agent import AgentProcess
 from claude_pattern.sessions import session as session_module
 from claude_pattern.sessions.session import Session
@@ -172,8 +172,8 @@ async def test_many_interrupts_at_once_have_one_effect(harness: Harness) -> None
 async def test_a_process_that_does_not_stop_is_given_up_and_replaced(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module.timeouts, "INTERRUPT_RESULT", 0.01)
-    monkeypatch.setattr(session_module.timeouts, "INTERRUPT_REPEAT", 0.001)
+    monkeypatch.setattr(timeouts, "INTERRUPT_RESULT", 0.01)
+    monkeypatch.setattr(timeouts, "INTERRUPT_REPEAT", 0.001)
     harness.agent.answers_interrupts = False
     await harness.session.send("one")
     await harness.session.interrupt()

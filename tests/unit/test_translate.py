@@ -147,7 +147,7 @@ def test_a_tool_call_and_its_result_carry_the_time_between_them() -> None:
 
 
 def test_a_failed_tool_has_its_reason_as_plain_text() -> None:
-    answer = ToolResultBlock("t1", content="no such file", is_error=True)
+    answer = ToolResultBlock("t1", content="<tool_use_error>no such file</tool_use_error>", is_error=True)
     found = translate([UserMessage(content=[answer])])
 
     assert isinstance(found[0], events.ToolResult)

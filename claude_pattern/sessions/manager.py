@@ -1,0 +1,369 @@
+"""All live sessions: create, find, query, interrupt, end.
+
+Pages, REST and WebSocket talk to the manager, its sessions and their events alone, never to a process or client.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from claude_pattern import errors, events, tasks, timeouts
+from claude_pattern.events import TURN_END, AnySessionEvent, SessionSummary
+from claude_pattern.extensions import ExtensionLoader
+from claude_pattern.process.agent import AgentLauncher, AgentProcess
+from claude_pattern.sessions.pool import PreWarmPool
+from claude_pattern.sessions.records import Records, SessionRecord
+from claude_pattern.sessions.session import Session
+from claude_pattern.sessions.state import SessionState, iso
+
+log = structlog.get_logger(__name__)
+
+COLD_START_S = 1.0
+"""What a person is told about a start without the pool; connecting takes 0.3 to 0.8 s on an idle machine."""
+
+RESTARTING = "The agent process ended unexpectedly and is being restarted. Conversation preserved."
+NOT_RESTORED = "Previous session could not be restored"
+
+ENDED = {
+    "user_requested": "Session ended.",
+    "server_shutdown": "The server is shutting down. The session can be resumed when it is back.",
+    "process_died": "The agent process ended and could not be restarted.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the server takes new sessions; `reason` is None when it does."""
+
+    reason: str | None
+    pool_depth: int
+    active_sessions: int
+    max_sessions: int
+
+
+class SessionManager:
+    """The live sessions of one server process."""
+
+    def __init__(
+        self,
+        *,
+        launcher: AgentLauncher,
+        pool: PreWarmPool,
+        extensions: ExtensionLoader,
+        records: Records,
+        max_sessions: int,
+    ) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.closing = False
+        self._launcher = launcher
+        self._pool = pool
+        self._extensions = extensions
+        self._records = records
+        self._max_sessions = max_sessions
+        self._reserved = 0
+        self._listeners: list[Callable[[], None]] = []
+        self._unsaved: dict[str, SessionState] = {}
+        self._saver: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<SessionManager {len(self.sessions)}/{self._max_sessions} sessions | {self._pool!r}>"
+
+    # ------------------------------------------------------------ create and find
+
+    async def create(self, *, user_id: str = "default", on_cold: Callable[[float], None] | None = None) -> Session:
+        """Open a session on a ready process, else on a new one after `on_cold(estimated_seconds)`.
+
+        Raises:
+            CapacityExceeded: MAX_SESSIONS sessions are live or being opened.
+            ServerShuttingDown: no new work is taken.
+            ProcessFailed: the process did not start.
+        """
+        if self.closing:
+            raise errors.ServerShuttingDown
+        if len(self.sessions) + self._reserved >= self._max_sessions:
+            raise errors.CapacityExceeded(self._max_sessions)
+        # Taken before the first await: simultaneous creates count each other.
+        self._reserved += 1
+        try:
+            return await self._create(user_id, on_cold)
+        finally:
+            self._reserved -= 1
+
+    async def _create(self, user_id: str, on_cold: Callable[[float], None] | None) -> Session:
+        extensions = await self._extensions.load()
+        agent = self._pool.take(self._launcher.options.fingerprint(extensions))
+        source: events.Source = "pre-warmed"
+        if agent is None:
+            source = "cold-start"
+            if on_cold is not None:
+                on_cold(COLD_START_S)
+            agent = await self._pool.cold_start(lambda: self._launcher.start(str(uuid4()), extensions))
+        now = datetime.now(UTC)
+        settings = self._launcher.options.settings
+        state = SessionState(
+            agent.session_id,
+            now,
+            now,
+            source=source,
+            user_id=user_id,
+            model=settings.anthropic_model,
+            permission_mode=settings.permission_mode,
+        )
+        session = Session(state, on_lost=self._replace_process)
+        try:
+            await session.attach(agent)
+            await self._records.save(self._record(state, agent))
+        except BaseException:
+            await agent.close()
+            raise
+        if self.closing:
+            await agent.close()
+            raise errors.ServerShuttingDown
+        self.sessions[session.session_id] = session
+        state.listen(lambda event: self._on_event(state, event))
+        session.emit(events.SessionUpdated(status="active"))
+        log.info("session_created", session_id=session.session_id, source=source, pid=agent.pid)
+        self._tell()
+        return session
+
+    def _record(self, state: SessionState, agent: AgentProcess) -> SessionRecord:
+        identity = agent.identity
+        return SessionRecord(
+            session_id=state.session_id,
+            user_id=state.user_id,
+            status="active",
+            created_at=iso(state.created_at),
+            last_active_at=iso(state.last_active_at),
+            subprocess_pid=agent.pid,
+            model=state.model,
+            permission_mode=state.permission_mode,
+            working_dir=str(self._launcher.options.working_dir),
+            process_start_ticks=identity.start_ticks if identity else None,
+            process_boot_id=identity.boot_id if identity else None,
+            process_marker=identity.marker if identity else None,
+        )
+
+    def get(self, session_id: str) -> Session:
+        """The live session of that id.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        try:
+            return self.sessions[session_id]
+        except KeyError:
+            raise errors.SessionNotFound from None
+
+    def list(self) -> list[SessionSummary]:
+        """The live sessions, the one with the newest activity first."""
+        states = sorted((s.state for s in self.sessions.values()), key=lambda s: s.last_active_at, reverse=True)
+        return [state.summary() for state in states]
+
+    async def details(self, session_id: str) -> dict[str, Any]:
+        """Everything that administrators may know about a session, live or ended.
+
+        Raises:
+            SessionNotFound: nobody has ever seen this id.
+        """
+        if (session := self.sessions.get(session_id)) is not None:
+            state = session.state
+            return {
+                **state.summary().model_dump(),
+                "user_id": state.user_id,
+                "source": state.source,
+                "model": state.model,
+                "permission_mode": state.permission_mode,
+                "is_query_active": state.is_query_active,
+                "activity": state.activity,
+                "waiting_for_answers": state.waiting_count,
+                "queued_messages": state.queued_count,
+                "subprocess_pid": state.pid,
+                "terminated_reason": None,
+            }
+        record = await self._records.get(session_id)
+        if record is None:
+            raise errors.SessionNotFound
+        return {
+            "session_id": record.session_id,
+            "status": record.status,
+            "created_at": record.created_at,
+            "last_active_at": record.last_active_at,
+            "message_count": record.message_count,
+            "total_cost_usd": record.total_cost_usd,
+            "is_resumable": record.is_resumable,
+            "title": record.title,
+            "user_id": record.user_id,
+            "source": None,
+            "model": record.model,
+            "permission_mode": record.permission_mode,
+            "is_query_active": False,
+            "activity": "",
+            "waiting_for_answers": 0,
+            "queued_messages": 0,
+            "subprocess_pid": None,
+            "terminated_reason": record.terminated_reason,
+        }
+
+    # ------------------------------------------------------------ use
+
+    async def query(self, session_id: str, text: str) -> AsyncGenerator[AnySessionEvent, None]:
+        """Send a message and yield the session's events until the turn has ended.
+
+        Closing the generator early leaves the turn running; `interrupt` stops it.
+
+        Raises:
+            SessionNotFound: the session is not live.
+            QueryInProgress: another turn is running.
+            InvalidMessage: the text is empty or too long.
+        """
+        session = self.get(session_id)
+        async with session.subscribe(session.state.seq) as subscription:
+            await session.send(text)
+            async for event in subscription:
+                yield event
+                if isinstance(event, TURN_END):
+                    return
+
+    async def interrupt(self, session_id: str) -> bool:
+        """Stop the running turn of a session; False when there is none.
+
+        Raises:
+            SessionNotFound: the session is not live.
+        """
+        return await self.get(session_id).interrupt()
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` whenever the set of live sessions changes; the returned function ends that."""
+        self._listeners.append(callback)
+
+        def stop() -> None:
+            if callback in self._listeners:
+                self._listeners.remove(callback)
+
+        return stop
+
+    def readiness(self) -> Readiness:
+        """Whether a new session could be opened now, and why not."""
+        active = len(self.sessions) + self._reserved
+        reason = None
+        if self.closing:
+            reason = "shutting_down"
+        elif active >= self._max_sessions:
+            reason = "at_capacity"
+        elif self._pool.size and not self._pool.depth:
+            reason = "pool_empty"
+        return Readiness(reason, self._pool.depth, active, self._max_sessions)
+
+    # ------------------------------------------------------------ end
+
+    async def destroy(self, session_id: str, reason: str = "user_requested") -> None:
+        """End a session and its process.
+
+        Raises:
+            SessionNotFound: the session is not live.
+        """
+        session = self.get(session_id)
+        await self._end(session, reason)
+
+    async def _end(self, session: Session, reason: str) -> None:
+        url = f"/chat?resume={session.session_id}" if reason == "server_shutdown" else None
+        await session.close(reason, ENDED[reason], resume_url=url)
+        if self.sessions.pop(session.session_id, None) is None:
+            return
+        await self._save(session.state)
+        await self._records.mark_terminated(session.session_id, reason)
+        log.info("session_ended", session_id=session.session_id, reason=reason)
+        self._tell()
+
+    async def shutdown(self, grace_s: float = timeouts.QUERY_GRACE) -> None:
+        """Take no new work, give queries in flight `grace_s` seconds, then end every session and the pool."""
+        self.closing = True
+        self._tell()
+        for session in self.sessions.values():
+            session.drain()
+        try:
+            async with asyncio.timeout(grace_s):
+                await asyncio.gather(*(session.settled() for session in self.sessions.values()))
+        except TimeoutError:
+            log.warning("queries_cut_at_shutdown", grace_s=grace_s)
+        await asyncio.gather(*(self._end(session, "server_shutdown") for session in tuple(self.sessions.values())))
+        await self._pool.close()
+        if self._saver is not None:
+            await tasks.cancel(self._saver)
+
+    # ------------------------------------------------------------ a process that is lost
+
+    async def _replace_process(self, session: Session, exit_code: int | None) -> None:
+        """Give a session whose process has ended a new one that continues its transcript."""
+        state = session.state
+        lost = session.agent
+        if self.closing or not session.may_restart():
+            await self._end(session, "process_died")
+            return
+        session.emit(events.SessionRestarting(reason="process_died", message=RESTARTING))
+        if lost is not None:
+            await lost.close()
+        agent = await self._restart(session)
+        if agent is None or session.closing:
+            if agent is not None:
+                await agent.close()
+            await self._end(session, "process_died")
+            return
+        await session.attach(agent)
+        await self._records.save(self._record(state, agent))
+        session.emit(events.SessionUpdated(status="active"))
+        log.info("session_restarted", session_id=session.session_id, pid=agent.pid, exit_code=exit_code)
+        await session.resumed()
+
+    async def _restart(self, session: Session) -> AgentProcess | None:
+        """A process with the session's transcript; without it when that cannot be read; None when none starts."""
+        extensions = await self._extensions.load()
+        session_id = session.session_id
+        if session.state.message_count:
+            try:
+                return await self._launcher.start(session_id, extensions, resume=True)
+            except errors.ProcessFailed:
+                log.warning("resume_failed", session_id=session_id)
+                session.emit(events.SessionWarning(reason="not_restored", message=NOT_RESTORED))
+        try:
+            return await self._launcher.start(session_id, extensions)
+        except errors.ProcessFailed:
+            return None
+
+    # ------------------------------------------------------------ the record of each session
+
+    def _on_event(self, state: SessionState, event: AnySessionEvent) -> None:
+        if isinstance(event, (events.TurnStarted, events.SessionUpdated, *TURN_END)):
+            self._unsaved[state.session_id] = state
+            if self._saver is None or self._saver.done():
+                self._saver = tasks.spawn(self._save_all(), name="save-sessions")
+        if isinstance(event, events.TurnStarted | events.SessionUpdated):
+            self._tell()
+
+    async def _save_all(self) -> None:
+        """Write what has changed; changes that come meanwhile are written in the next round, several at once."""
+        while self._unsaved:
+            _, state = self._unsaved.popitem()
+            await self._save(state)
+
+    async def _save(self, state: SessionState) -> None:
+        self._unsaved.pop(state.session_id, None)
+        await self._records.update_activity(
+            state.session_id,
+            status=state.status,
+            last_active_at=state.last_active_at,
+            message_count=state.message_count,
+            total_cost_usd=state.total_cost_usd,
+            title=state.title,
+            model=state.model,
+            permission_mode=state.permission_mode,
+        )
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()

@@ -1,0 +1,233 @@
+"""The manager never exceeds its limits, stores what happened, and leaves nothing when it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from claude_pattern import errors, events
+from claude_pattern.sessions.manager import NOT_RESTORED, SessionManager
+from claude_pattern.sessions.pool import PreWarmPool
+from claude_pattern.sessions.records import Records
+from claude_pattern.sessions.session import Session
+from tests.unit.fake_agent import FakeAgent, FakeExtensions, FakeLauncher, until
+
+
+class Harness:
+    """A manager on fake processes and a real database."""
+
+    def __init__(self, folder: Path, *, pool_size: int = 0, max_sessions: int = 3) -> None:
+        self.launcher = FakeLauncher()
+        self.extensions = FakeExtensions()
+        self.records = Records(f"sqlite:///{folder / 'sessions.db'}")
+        self.pool = PreWarmPool(cast("Any", self.launcher), cast("Any", self.extensions), size=pool_size)
+        self.manager = SessionManager(
+            launcher=cast("Any", self.launcher),
+            pool=self.pool,
+            extensions=cast("Any", self.extensions),
+            records=self.records,
+            max_sessions=max_sessions,
+        )
+
+    def agent_of(self, session: Session) -> FakeAgent:
+        return cast("FakeAgent", session.agent)
+
+    async def saved(self) -> None:
+        await until(lambda: not self.manager._unsaved)
+        if self.manager._saver is not None:
+            await asyncio.wait([self.manager._saver])
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    harness = Harness(tmp_path)
+    await harness.records.initialize()
+    yield harness
+    await harness.manager.shutdown(grace_s=0)
+    await harness.records.close()
+
+
+async def test_without_a_pool_a_session_starts_cold_after_a_notice(harness: Harness) -> None:
+    notices: list[float] = []
+    session = await harness.manager.create(on_cold=notices.append)
+
+    assert (session.state.source, session.state.status) == ("cold-start", "active")
+    assert len(notices) == 1
+    assert notices[0] > 0
+
+
+async def test_the_limit_holds_for_simultaneous_creates_and_frees_up_again(harness: Harness) -> None:
+    results = await asyncio.gather(*(harness.manager.create() for _ in range(50)), return_exceptions=True)
+    opened = [r for r in results if isinstance(r, Session)]
+
+    assert len(opened) == 3
+    assert sum(isinstance(r, errors.CapacityExceeded) for r in results) == 47
+    assert len(harness.launcher.started) == 3
+    await harness.manager.destroy(opened[0].session_id)
+    await harness.manager.create()
+
+
+async def test_a_start_that_fails_gives_its_place_back(harness: Harness) -> None:
+    harness.launcher.failing = 5
+    for _ in range(5):
+        with pytest.raises(errors.ProcessFailed):
+            await harness.manager.create()
+
+    assert harness.manager.readiness().active_sessions == 0
+    await harness.manager.create()
+
+
+async def test_a_cancelled_create_gives_its_place_back(harness: Harness) -> None:
+    harness.launcher.hold.clear()
+    creating = asyncio.ensure_future(harness.manager.create())  # noqa: TID251 - the caller's side
+    await until(lambda: harness.launcher.at_once == 1)
+    creating.cancel()
+    await asyncio.wait([creating])
+
+    assert harness.manager.readiness().active_sessions == 0
+
+
+async def test_an_unknown_session_is_not_found(harness: Harness) -> None:
+    for call in (harness.manager.interrupt("x"), harness.manager.destroy("x"), harness.manager.details("x")):
+        with pytest.raises(errors.SessionNotFound, match="Session not found"):
+            await call
+
+
+async def test_the_list_has_the_newest_activity_first(harness: Harness) -> None:
+    first, second = await harness.manager.create(), await harness.manager.create()
+    assert [s.session_id for s in harness.manager.list()] == [second.session_id, first.session_id]
+    await first.send("hello")
+
+    assert [s.session_id for s in harness.manager.list()] == [first.session_id, second.session_id]
+
+
+async def test_listeners_hear_of_new_ended_and_renamed_sessions(harness: Harness) -> None:
+    heard: list[int] = []
+    stop = harness.manager.listen(lambda: heard.append(len(harness.manager.sessions)))
+    session = await harness.manager.create()
+    await session.send("a title")
+    await harness.manager.destroy(session.session_id)
+    stop()
+    await harness.manager.create()
+
+    assert heard[0] == 1
+    assert heard[-1] == 0
+    assert len(heard) >= 3
+
+
+async def test_the_record_follows_the_session(harness: Harness) -> None:
+    session = await harness.manager.create(user_id="ada")
+    await session.send("What is a teapot?")
+    await harness.agent_of(session).finish("A pot.", total_cost_usd=0.25)
+    await harness.saved()
+    record = await harness.records.get(session.session_id)
+
+    assert record is not None
+    assert (record.user_id, record.status, record.title) == ("ada", "active", "What is a teapot?")
+    assert (record.message_count, record.total_cost_usd, record.subprocess_pid) == (2, 0.25, 4242)
+
+
+async def test_an_ended_session_is_recorded_and_its_details_stay(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await harness.manager.destroy(session.session_id)
+    details = await harness.manager.details(session.session_id)
+
+    assert (details["status"], details["terminated_reason"]) == ("terminated", "user_requested")
+    assert await harness.records.list_active() == []
+    assert harness.agent_of(session).closed == 1
+
+
+async def test_details_have_the_same_fields_for_live_and_ended_sessions(harness: Harness) -> None:
+    session = await harness.manager.create()
+    live = await harness.manager.details(session.session_id)
+    await harness.manager.destroy(session.session_id)
+
+    assert list(live) == list(await harness.manager.details(session.session_id))
+
+
+async def test_a_lost_process_is_replaced_by_one_with_the_same_transcript(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    await harness.agent_of(session).die()
+
+    assert harness.launcher.resumed == [session.session_id]
+    assert session.state.status == "active"
+    await session.send("two")
+    assert harness.agent_of(session).sent[0][0] == "two"
+
+
+async def test_a_transcript_that_cannot_be_read_gives_a_fresh_process_and_a_notice(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    harness.launcher.failing = 1
+    await harness.agent_of(session).die()
+
+    assert session.state.warnings == [NOT_RESTORED]
+    assert session.state.status == "active"
+
+
+async def test_a_session_whose_process_cannot_be_replaced_ends_and_says_so(harness: Harness) -> None:
+    session = await harness.manager.create()
+    harness.launcher.failing = 2
+    await harness.agent_of(session).die()
+
+    assert (session.state.status, session.state.terminated_reason) == ("terminated", "process_died")
+    assert harness.manager.sessions == {}
+
+
+async def test_a_query_yields_the_events_of_its_turn(harness: Harness) -> None:
+    session = await harness.manager.create()
+    found: list[events.AnySessionEvent] = []
+    async for event in harness.manager.query(session.session_id, "hello"):
+        found.append(event)
+        if event.type == "turn_started":
+            await harness.agent_of(session).finish("hi")
+
+    assert [event.type for event in found] == ["turn_started", "stream_delta", "response_complete"]
+    assert repr(session.feed).endswith("0 subscribers>")
+
+
+async def test_readiness_gives_the_reason(tmp_path: Path) -> None:
+    harness = Harness(tmp_path, pool_size=1, max_sessions=1)
+    await harness.records.initialize()
+    assert harness.manager.readiness().reason == "pool_empty"
+    await harness.pool.start()
+    assert harness.manager.readiness().reason is None
+    await harness.manager.create()
+    assert harness.manager.readiness().reason == "at_capacity"
+    await harness.manager.shutdown(grace_s=0)
+    assert harness.manager.readiness().reason == "shutting_down"
+    await harness.records.close()
+
+
+async def test_shutdown_waits_for_queries_but_not_for_people(harness: Harness) -> None:
+    busy, waiting = await harness.manager.create(), await harness.manager.create()
+    await busy.send("one")
+    await waiting.send("two")
+    asking = asyncio.ensure_future(harness.agent_of(waiting).ask("Write", {}))  # noqa: TID251 - the CLI's side
+    await until(lambda: waiting.state.requests)
+    ending = asyncio.ensure_future(harness.manager.shutdown(grace_s=30))  # noqa: TID251
+    await asyncio.sleep(0.15)
+    assert not ending.done()
+    with pytest.raises(errors.ServerShuttingDown):
+        await harness.manager.create()
+    await harness.agent_of(busy).finish("done")
+    await ending
+
+    assert [m.text for m in busy.state.messages if m.role == "assistant"] == ["done"]
+    assert busy.state.terminated_reason == waiting.state.terminated_reason == "server_shutdown"
+    assert harness.manager.sessions == {}
+    asking.cancel()
+
+
+async def test_a_session_that_shutdown_ended_offers_the_way_back(harness: Harness) -> None:
+    session = await harness.manager.create()
+    ended: list[Any] = []
+    session.state.listen(lambda e: ended.append(e) if isinstance(e, events.SessionTerminated) else None)
+    await harness.manager.shutdown(grace_s=0)
+
+    assert ended[0].resume_url == f"/chat?resume={session.session_id}"
