@@ -93,6 +93,7 @@ class SessionManager:
             return await self._create(user_id, on_cold)
         finally:
             self._reserved -= 1
+            self._pool.refill()
 
     async def _create(self, user_id: str, on_cold: Callable[[float], None] | None) -> Session:
         extensions = await self._extensions.load()

@@ -122,13 +122,16 @@ class PreWarmPool:
             await self._change()
 
     def take(self, fingerprint: str) -> AgentProcess | None:
-        """A ready process of that fingerprint, or None; the pool is refilled behind the caller's back."""
+        """A ready process of that fingerprint, or None; call `refill` when its session stands."""
         self._fingerprint = fingerprint
         found = next((a for a in self._ready if a.fingerprint == fingerprint and a.alive), None)
         if found is not None:
             self._ready.remove(found)
-        self._wake()
         return found
+
+    def refill(self) -> None:
+        """Replace what was taken: after the hand-out, since a start holds up the loop for 20 ms."""
+        self._wake()
 
     async def cold_start(self, start: Callable[[], Awaitable[AgentProcess]]) -> AgentProcess:
         """Run a user's own start; the pool starts nothing meanwhile, since both would take twice as long."""
@@ -137,7 +140,6 @@ class PreWarmPool:
             return await start()
         finally:
             self._cold_starts -= 1
-            self._wake()
 
     async def close(self) -> None:
         """End every process of the pool."""

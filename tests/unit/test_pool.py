@@ -86,6 +86,7 @@ async def test_a_process_that_is_taken_is_replaced(harness: Harness) -> None:
     await until(lambda: harness.pool.depth == 2)
     taken = harness.pool.take("f")
     assert taken is not None
+    harness.pool.refill()
     await until(lambda: harness.pool.depth == 2)
 
     assert len(harness.launcher.started) == 3
@@ -106,6 +107,7 @@ async def test_changed_extension_files_make_the_pool_rebuild(harness: Harness) -
     old = harness.launcher.started[:]
     harness.extensions.fingerprint = "new"
     assert harness.pool.take("new") is None
+    harness.pool.refill()
     await until(lambda: harness.pool.depth == 2 and all(agent.closed for agent in old))
 
     assert {agent.fingerprint for agent in harness.launcher.started[2:]} == {"new"}
@@ -162,6 +164,7 @@ async def test_nothing_is_started_while_a_user_waits_for_a_start_of_their_own(ha
 
     async def own() -> Any:
         harness.pool.take("f")
+        harness.pool.refill()
         await release.wait()
         return FakeAgent()
 
@@ -173,6 +176,7 @@ async def test_nothing_is_started_while_a_user_waits_for_a_start_of_their_own(ha
 
     release.set()
     await waiting
+    harness.pool.refill()
     await until(lambda: harness.pool.depth == 2)
 
 
@@ -181,6 +185,7 @@ async def test_closing_ends_what_is_ready_and_what_is_on_its_way(harness: Harnes
     await until(lambda: harness.pool.depth == 2)
     harness.launcher.hold.clear()
     harness.pool.take("f")
+    harness.pool.refill()
     await until(lambda: harness.launcher.at_once == 1)
     await harness.pool.close()
 
