@@ -1,0 +1,1 @@
+"""Sample extensions that work offline."""
