@@ -1,0 +1,1 @@
+"""Shipped test helpers: the scripted Messages API and isolated CLI environments."""
