@@ -46,7 +46,7 @@ def prepare(folder: Path, port: int) -> Iterator[tuple[Settings, Credential, Wel
         shutil.copy(samples / "mcp.json", project)
     for name, text in PROJECT.items():
         (project / name).write_text(text)
-    with _own_folders(folder), MessagesAPI.in_thread(pace=HUMAN_PACE_S) as api:
+    with _own_folders(folder), MessagesAPI.in_thread(pace=HUMAN_PACE_S, keep=0) as api:
         found = _settings(api, folder, project, port)
         yield found, credentials.resolve(found, {}), Welcome(BANNER, PROMPTS)
 

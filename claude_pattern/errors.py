@@ -10,7 +10,9 @@
     ├── SessionNotResumable        409
     ├── RequestNotFound            404  a permission request that nobody waits for any more
     ├── QueryInProgress            409
+    ├── PayloadTooLarge            413
     ├── InvalidMessage             422
+    │   └── InvalidJson            422
     ├── CapacityExceeded           503
     ├── ServerShuttingDown         503
     └── ProcessFailed              503  a Claude Code process did not start, or is gone
@@ -122,6 +124,22 @@ class InvalidMessage(ClaudePatternError):
     status = 422
     action = "fix_request"
     default = "Invalid message"
+
+
+class InvalidJson(InvalidMessage):
+    """A frame of the WebSocket is not JSON text."""
+
+    code = "invalid_json"
+    default = "The frame is not valid JSON."
+
+
+class PayloadTooLarge(ClaudePatternError):
+    """The body of a request is larger than the limit."""
+
+    code = "payload_too_large"
+    status = 413
+    action = "fix_request"
+    default = "The request is too large."
 
 
 class CapacityExceeded(ClaudePatternError):

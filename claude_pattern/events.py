@@ -71,6 +71,8 @@ class SessionHistory(Event):
     type: Literal["session_history"] = "session_history"
     session_id: str
     messages: tuple[dict[str, Any], ...]
+    requests: tuple[dict[str, Any], ...] = ()
+    """What waits for a person at this moment, each with the fields of a `permission_request`."""
     seq: int = 0
 
 

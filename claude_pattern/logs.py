@@ -34,6 +34,19 @@ _SECRET_NAMES = re.compile(r"(?i)(api_?key|token|secret|password|passwd|authoriz
 _MAX_DEPTH = 12
 
 
+_OTHERS = {
+    "uvicorn": "INFO",
+    "uvicorn.access": "WARNING",
+    "uvicorn.error": "INFO",
+    "aiosqlite": "WARNING",
+    "alembic": "WARNING",
+    "claude_agent_sdk": "WARNING",
+    "httpx": "WARNING",
+}
+"""Other libraries' loggers. They never log at DEBUG: websockets and socket.io would print frames, cut in the middle of
+a secret that the scrubber then no longer knows."""
+
+
 class Scrubber:
     """Replaces known secrets, and everything that looks like one, in any text or structure.
 
@@ -121,21 +134,10 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
                     "formatter": "json",
                 }
             },
-            "root": {"handlers": ["stderr"], "level": level},
+            "root": {"handlers": ["stderr"], "level": _at_least_info(level)},
             "loggers": {
-                name: {"handlers": [], "propagate": True, "level": quiet}
-                for name, quiet in {
-                    "uvicorn": level,
-                    "uvicorn.error": level,
-                    "uvicorn.access": "WARNING",
-                    "nicegui": level,
-                    "aiosqlite": "WARNING",
-                    "alembic": "WARNING",
-                    "asyncio": "WARNING",
-                    "claude_agent_sdk": "WARNING",
-                    "httpx": "WARNING",
-                    "markdown_it": "WARNING",
-                }.items()
+                "claude_pattern": {"level": level},
+                **{name: {"handlers": [], "propagate": True, "level": quiet} for name, quiet in _OTHERS.items()},
             },
         }
     )
@@ -149,6 +151,10 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _at_least_info(level: str) -> str:
+    return "INFO" if level == "DEBUG" else level
 
 
 def _dumps(event: Any, **_: Any) -> str:

@@ -9,20 +9,13 @@ from pydantic_core import PydanticSerializationError
 
 from claude_pattern import errors, events
 from claude_pattern.api.limits import MAX_FRAME_BYTES
-from claude_pattern.errors import InvalidMessage
+from claude_pattern.errors import InvalidJson, InvalidMessage
 from claude_pattern.events import MAX_MESSAGE_CHARS, AnyClientMessage, ErrorMessage, Event, UserMessage
 from claude_pattern.logs import scrubber
 
 _CODES = frozenset(get_args(ErrorMessage.model_fields["code"].annotation))
 _UNKNOWN_TYPE = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type", "dict_type")
 SEQUENCE = "Invalid sequence number"
-
-
-class InvalidJson(InvalidMessage):
-    """A frame is not JSON."""
-
-    code = "invalid_json"
-    default = "The frame is not valid JSON."
 
 
 def decode(frame: str | bytes) -> AnyClientMessage:

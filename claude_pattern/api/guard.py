@@ -38,15 +38,6 @@ class Access(StrEnum):
     COOKIE = "cookie"
 
 
-class PayloadTooLarge(errors.ClaudePatternError):
-    """The body of a request is larger than the limit."""
-
-    code = "payload_too_large"
-    status = 413
-    action = "fix_request"
-    default = "The request is too large."
-
-
 class SignInFirst(errors.Unauthorized):
     """A person without a signed-in browser opens a page."""
 
@@ -127,7 +118,7 @@ class Guard:
         try:
             scope[ACCESS] = judge(request, self._keys, self._hosts)
             if request.content_length > self._max_body_bytes:
-                raise PayloadTooLarge
+                raise errors.PayloadTooLarge
         except SignInFirst:
             await send_redirect(send_secured, request.login_address)
         except errors.ClaudePatternError as error:
@@ -177,14 +168,14 @@ class _Body:
             if self._left >= 0:
                 raise
         if self._left < 0 and not self._started:
-            await send_error(self._send, PayloadTooLarge())
+            await send_error(self._send, errors.PayloadTooLarge())
 
     async def _counted(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             # Frameworks let this exception pass where they turn any other one into "bad request".
-            raise HTTPException(PayloadTooLarge.status)
+            raise HTTPException(errors.PayloadTooLarge.status)
         return message
 
     async def _unless_too_large(self, message: Message) -> None:

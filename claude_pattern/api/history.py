@@ -1,5 +1,6 @@
 """A session's conversation as plain values, for clients that join it."""
 
+from dataclasses import asdict
 from typing import Any
 
 from claude_pattern.sessions.state import (
@@ -21,6 +22,11 @@ def history(state: SessionState) -> tuple[dict[str, Any], ...]:
     cost_usd and duration_ms. A part has a type: text, thinking, tool_use or notice.
     """
     return tuple(_message(message) for message in state.messages)
+
+
+def open_requests(state: SessionState) -> tuple[dict[str, Any], ...]:
+    """Every permission request, question and plan that waits for an answer."""
+    return tuple(asdict(request) for request in state.requests.values())
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -15,8 +15,11 @@ DOCS_PATH = "/api/docs"
 OPEN_PATHS = frozenset({"/api/v1/health/live", "/api/v1/health/ready", "/login", "/logout", "/favicon.ico"})
 """Everybody may ask these. Whatever is not listed here or in `OPEN_FILES` needs a key or a signed-in browser."""
 
-OPEN_FILES = re.compile(r"/static/[^\\]+|/_nicegui/[0-9][^/\\]*/(?:static|libraries|components|resources|esm)/[^\\]+")
-"""Scripts and styles: our own static folder, and NiceGUI's, which hold nothing of any user."""
+OPEN_FILES = re.compile(r"/static/[^\\]+")
+"""Our own scripts and styles. NiceGUI's need the cookie: each fetch without one would make a user's storage."""
+
+LIBRARY_FILES = re.compile(r"/_nicegui/[0-9][^/\\]*/(?:static|libraries|components|resources|esm)/[^\\]+")
+"""NiceGUI's scripts and styles, the same for every user: caches may keep them."""
 
 _NOT_PAGES = ("/api/", "/ws/", "/_nicegui")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -97,16 +100,15 @@ class Request:
         """Whether everybody may ask this; a path that could mean another one after normalising never is."""
         if self.is_socket:
             return False
-        return self.path in OPEN_PATHS or self._is_file
+        return self.path in OPEN_PATHS or self._matches(OPEN_FILES)
 
-    @property
-    def _is_file(self) -> bool:
-        return OPEN_FILES.fullmatch(self.path) is not None and not {"", ".", ".."} & set(self.path.split("/")[1:])
+    def _matches(self, files: re.Pattern[str]) -> bool:
+        return files.fullmatch(self.path) is not None and not {"", ".", ".."} & set(self.path.split("/")[1:])
 
     @property
     def is_cacheable(self) -> bool:
         """Whether the response may stay in caches: files only."""
-        return self._is_file or self.path == "/favicon.ico"
+        return self._matches(OPEN_FILES) or self._matches(LIBRARY_FILES) or self.path == "/favicon.ico"
 
     @property
     def is_page(self) -> bool:

@@ -157,7 +157,9 @@ def _add_extensions(routes: APIRouter, extensions: ExtensionLoader) -> None:
             skills=[schemas.ExtensionFile(name=skill.name, path=skill.path) for skill in found.skills],
             commands=[schemas.ExtensionFile(name=command.name, path=command.path) for command in found.commands],
             problems=[
-                schemas.ExtensionProblem(file=problem.file, what=problem.what, line=problem.line)
+                schemas.ExtensionProblem(
+                    file=problem.file, what=problem.what, line=problem.line, severity=problem.severity
+                )
                 for problem in found.problems
             ],
         )

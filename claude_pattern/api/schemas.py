@@ -103,6 +103,8 @@ class ExtensionProblem(BaseModel):
     file: str
     what: str
     line: int | None = None
+    severity: str = "error"
+    """An error leaves the item out, a warning keeps it."""
 
 
 class Extensions(BaseModel):

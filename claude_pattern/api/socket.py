@@ -16,7 +16,7 @@ from fastapi import APIRouter, WebSocket
 from claude_pattern import events
 from claude_pattern.api.connection import OPENED_ELSEWHERE, RESTARTING, TRY_LATER, Connection, Follow
 from claude_pattern.api.guard import ACCESS
-from claude_pattern.api.history import history
+from claude_pattern.api.history import history, open_requests
 from claude_pattern.api.limits import MAX_CONNECTIONS
 from claude_pattern.api.requests import SOCKET_PATH
 from claude_pattern.errors import ServerShuttingDown
@@ -124,7 +124,9 @@ class ChatSocket:
             connection.start(self._follow(connection, session, last_seq))
             return
         # The history and the subscription are made in one step: what happens from here on follows as events.
-        so_far = events.SessionHistory(session_id=session.session_id, messages=history(state), seq=state.seq)
+        so_far = events.SessionHistory(
+            session_id=session.session_id, messages=history(state), requests=open_requests(state), seq=state.seq
+        )
         follow = self._follow(connection, session, state.seq)
         await connection.say(so_far)
         connection.start(follow)

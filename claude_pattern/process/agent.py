@@ -30,8 +30,8 @@ from claude_pattern import tasks, timeouts
 from claude_pattern.errors import ProcessFailed
 from claude_pattern.extensions import ExtensionConfig, link_into, write_mcp_config
 from claude_pattern.logs import scrubber
+from claude_pattern.process import config_dir, reap
 from claude_pattern.process import identity as identities
-from claude_pattern.process import reap
 from claude_pattern.process.options import OptionsFactory
 
 log = structlog.get_logger(__name__)
@@ -137,6 +137,9 @@ class AgentProcess:
         await client.get_context_usage()
 
     async def _read(self) -> None:
+        # The request that happened to start this process is not what its later lines are about.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(session_id=self.session_id)
         exit_code: int | None = 0
         try:
             exit_code = await self._read_to_the_end()
@@ -225,6 +228,8 @@ class AgentProcess:
             await asyncio.wait([disconnect], timeout=timeouts.DISCONNECT)
             if self.identity is not None:
                 await reap.end_tree(self.identity)
+            else:
+                await reap.end_marked(self.marker)  # it hung before it could be identified
             await asyncio.wait([disconnect], timeout=timeouts.DISCONNECT)
         if self._reader is not None:
             await asyncio.wait([self._reader], timeout=timeouts.KILL)
@@ -274,12 +279,18 @@ class AgentLauncher:
         except TimeoutError as error:
             await agent.close()
             raise ProcessFailed("The agent process did not become ready in time.") from error
+        except OSError as error:
+            await agent.close()
+            log.warning("process_files_failed", session_id=session_id, error=str(error))
+            raise ProcessFailed("The files of the agent process could not be written to DATA_DIR.") from error
         except BaseException:
             await agent.close()
             raise
         return agent
 
     def _prepare(self, extensions: ExtensionConfig, marker: str) -> Path | None:
+        scrubber.learn(*extensions.secrets())
+        config_dir.prepare(self.options.config_dir)
         link_into(extensions, self.options.config_dir)
         if not extensions.mcp_servers:
             return None

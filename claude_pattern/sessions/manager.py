@@ -278,6 +278,7 @@ class SessionManager:
             return
         await self._save(session.state)
         await self._records.mark_terminated(session.session_id, reason)
+        await self._records.clear_process(session.session_id)
         log.info("session_ended", session_id=session.session_id, reason=reason)
         self._tell()
 

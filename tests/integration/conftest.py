@@ -28,7 +28,7 @@ from claude_pattern.sessions.session import Session
 from claude_pattern.settings import Settings, load
 from claude_pattern.testing.messages_api import DUMMY_KEY, MessagesAPI
 
-INSTANCE = "test"
+INSTANCE = f"test{os.getpid()}"
 KEY = "test-key-0123456789"
 READY_S = 30.0
 

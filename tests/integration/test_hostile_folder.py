@@ -79,3 +79,19 @@ async def test_a_folder_that_the_operator_trusts_brings_its_own_settings(
         await run_turn(session, "!text hello")
 
         assert [path.name for path in traces.iterdir()] == ["hook"]
+
+
+async def test_a_hook_planted_in_the_agents_own_configuration_runs_in_no_later_session(
+    parts: Callable[..., Any], project: Path, tmp_path: Path
+) -> None:
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    hook = {"matcher": "*", "hooks": [{"type": "command", "command": f"touch {traces / 'hook'}"}]}
+    async with parts() as opened:
+        config = opened.launcher.options.config_dir
+        config.mkdir(parents=True, exist_ok=True)
+        (config / "settings.json").write_text(json.dumps({"hooks": {"UserPromptSubmit": [hook]}}))
+        session = await opened.manager.create()
+        await run_turn(session, "!text hello")
+
+        assert list(traces.iterdir()) == []

@@ -10,7 +10,8 @@ def every_error() -> list[type[ClaudePatternError]]:
     found, waiting = [], [ClaudePatternError]
     while waiting:
         kind = waiting.pop()
-        found.append(kind)
+        if kind.__module__ == errors.__name__:
+            found.append(kind)
         waiting.extend(kind.__subclasses__())
     return found
 

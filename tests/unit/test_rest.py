@@ -170,7 +170,7 @@ def test_extensions_are_read_afresh_with_their_secrets_masked(tmp_path: Path, cl
     assert "canary" not in answer.text
     assert found["skills"] == [{"name": "review", "path": "skills/review/SKILL.md"}]
     assert {"name": "hello", "path": "commands/hello.md"} in found["commands"]
-    assert [set(problem) for problem in found["problems"]] == [{"file", "what", "line"}]
+    assert [set(problem) for problem in found["problems"]] == [{"file", "what", "line", "severity"}]
     assert found["problems"][0]["file"] == "commands/bad.md"
 
 
