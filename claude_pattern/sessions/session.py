@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from claude_pattern import errors, events, tasks, timeouts
 from claude_pattern.events import MAX_MESSAGE_CHARS, TURN_END, AnySessionEvent, RequestKind
 from claude_pattern.process.agent import AgentProcess
 from claude_pattern.sessions.feed import Feed, Subscription
+from claude_pattern.sessions.journal import SessionJournal
 from claude_pattern.sessions.state import SessionState
 from claude_pattern.sessions.translate import Translator
 
@@ -67,8 +69,16 @@ class _Waiting:
 class Session:
     """A live session. The manager makes it, gives it processes and ends it."""
 
-    def __init__(self, state: SessionState, *, on_lost: Restart, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state: SessionState,
+        *,
+        on_lost: Restart,
+        journal: SessionJournal | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.state = state
+        self._journal = journal
         self.feed = Feed()
         self.closing = False
         self._on_lost = on_lost
@@ -200,9 +210,12 @@ class Session:
     # ------------------------------------------------------------ the one way of events
 
     def emit(self, event: AnySessionEvent) -> None:
-        """Number an event, apply it to the state and hand it out."""
+        """Number an event, write it down, apply it to the state and hand it out."""
         numbered = event.model_copy(update={"session_id": self.session_id, "seq": self.state.seq + 1})
-        self.state.apply(numbered)
+        at = datetime.now(UTC)
+        if self._journal is not None:
+            self._journal.append(numbered, at)
+        self.state.apply(numbered, at)
         self.feed.publish(numbered)
 
     async def _on_message(self, message: Message) -> None:

@@ -154,10 +154,10 @@ class SessionState:
     tools: dict[str, ToolCall] = field(default_factory=dict)
     requests: dict[str, OpenRequest] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._moment = self.created_at
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event after it has been applied; the returned function ends that."""
@@ -187,9 +187,17 @@ class SessionState:
             title=self.title,
         )
 
-    def apply(self, event: AnySessionEvent) -> None:
-        """Take in one event: the only way in which the state changes. Then tell the listeners."""
+    def now(self) -> datetime:
+        """The moment of the event that is being applied, or was applied last."""
+        return self._moment
+
+    def apply(self, event: AnySessionEvent, at: datetime | None = None) -> None:
+        """Take in one event: the only way in which the state changes. Then tell the listeners.
+
+        `at` is when it happened, now if it is not given.
+        """
         self.seq = event.seq
+        self._moment = at or datetime.now(UTC)
         _APPLY[type(event)](self, event)
         for listener in tuple(self._listeners):
             try:

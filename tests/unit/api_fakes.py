@@ -50,7 +50,7 @@ class FakeSession:
     """One session. `script` is what happens after a message; the turn goes on until an event of `TURN_END`."""
 
     def __init__(self, session_id: str, source: Source = "pre-warmed") -> None:
-        self.state = SessionState(session_id, MOMENT, MOMENT, source=source, now=lambda: MOMENT)
+        self.state = SessionState(session_id, MOMENT, MOMENT, source=source)
         self.feed = Feed()
         self.script: list[AnySessionEvent] = []
         self.sent: list[str] = []

@@ -14,12 +14,12 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture
 def state() -> SessionState:
-    return SessionState("s", NOW, NOW, now=lambda: NOW)
+    return SessionState("s", NOW, NOW)
 
 
 def apply(state: SessionState, *found: AnySessionEvent) -> SessionState:
     for event in found:
-        state.apply(event.model_copy(update={"seq": state.seq + 1, "session_id": "s"}))
+        state.apply(event.model_copy(update={"seq": state.seq + 1, "session_id": "s"}), NOW)
     return state
 
 

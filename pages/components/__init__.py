@@ -1,0 +1,1 @@
+"""Parts of pages that can be used on their own."""
