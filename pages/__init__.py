@@ -1,7 +1,10 @@
 """Everything that draws: NiceGUI pages bound to the session states, on the same FastAPI application as the API."""
 
+from typing import Any
+
 from fastapi import FastAPI
 from nicegui import ui
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from claude_pattern import timeouts
@@ -19,17 +22,28 @@ COOKIE = "claude_pattern_page"
 """NiceGUI's own cookie: a random id that gives no access to anything."""
 
 
+class LastingFiles(StaticFiles):
+    """Files that browsers need not ask for again: their addresses change with them (`theme.asset`)."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, to be kept for a year."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
 def mount(
     app: FastAPI, *, manager: SessionManager, keys: Keys, settings: Settings, welcome: Welcome | None = None
 ) -> None:
     """Add the pages and their files to `app`; call it after every other route, for NiceGUI takes all that is left."""
     app.include_router(login.router(keys))
-    app.mount("/static/nicegui", StaticFiles(directory=theme.NICEGUI_STATIC))
-    app.mount("/static", StaticFiles(directory=theme.STATIC))
+    app.mount("/static/nicegui", LastingFiles(directory=theme.NICEGUI_STATIC))
+    app.mount("/static", LastingFiles(directory=theme.STATIC))
     ui.add_head_html(theme.head(), shared=True)
     chat.register(manager, welcome, asks_first=settings.permission_mode == "default")
     ui.run_with(
         app,
+        root=chat.nowhere,
         title=texts.PRODUCT,
         favicon=theme.STATIC / "favicon.svg",
         dark=None,

@@ -46,11 +46,11 @@ class Desk:
         if self._opening:
             return False
         self._opening = True
-        client = context.client
+        client, waiting = context.client, list[ui.notification]()
 
         def on_cold(seconds: float) -> None:
             with client:
-                notices.mention(texts.starting(seconds))
+                waiting.append(notices.working(texts.starting(seconds)))
 
         try:
             with Told():
@@ -62,6 +62,8 @@ class Desk:
                 return True
         finally:
             self._opening = False
+            for notice in waiting:
+                notice.dismiss()
         return False
 
     async def end_session(self, session_id: str) -> None:

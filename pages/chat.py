@@ -70,6 +70,15 @@ def chat(desk: Desk, session_id: str) -> None:
             StatusBar(state)
 
 
+def nowhere() -> None:
+    """What every address shows that no page has."""
+    ui.status_code(404)
+    ui.page_title(texts.NO_PAGE)
+    ui.context.client.content.classes(replace="main")
+    with EmptyPage(texts.NO_PAGE, texts.NO_PAGE_TEXT, icon="search"):
+        Text(texts.TO_SESSIONS, "a").classes("button filled").props("href=/")
+
+
 class Title(Text):
     """The session's title, also that of the browser's tab."""
 

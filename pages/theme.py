@@ -13,7 +13,7 @@ from .components.controls import Button, Icon, Text
 
 STATIC = Path(__file__).parent / "static"
 NICEGUI_STATIC = Path(nicegui.__file__).parent / "static"
-FONTS = "/static/nicegui/fonts.css"
+FONTS = f"/static/nicegui/fonts.css?v={nicegui.__version__}"
 """NiceGUI's fonts for pages of ours: its own address of them would give every stranger a cookie and a storage."""
 
 DRAWER_BREAKPOINT = 840

@@ -12,7 +12,7 @@ from .. import texts
 from ..actions import Actions
 from .controls import Boundary, Button, Text, reconcile
 from .greeting import Greeting
-from .message import MessageView, UserMessage
+from .message import MessageView, Notice, UserMessage
 from .request_card import RequestCard
 
 FLUSH_S = 0.04
@@ -33,6 +33,7 @@ class Conversation(Boundary):
         self._state: SessionState = actions.state
         self._messages: list[MessageView | UserMessage] = []
         self._queued: list[UserMessage] = []
+        self._warnings: list[Notice] = []
         self._requests: list[RequestCard] = []
         self._timer: asyncio.TimerHandle | None = None
         self._structure_changed = False
@@ -44,6 +45,7 @@ class Conversation(Boundary):
                 self._greeting = Greeting(actions.desk, actions.send)
                 self._more = Button(texts.SHOW_OLDER, kind="outlined older", on_click=self._show_older)
                 self._sent_box = Boundary().classes("messages")
+                self._warning_box = Boundary().classes("messages")
                 self._request_box = Boundary().classes("requests")
                 self._queue_box = Boundary().classes("messages queue")
         with self:
@@ -94,6 +96,7 @@ class Conversation(Boundary):
         before = self._messages[-1] if self._messages else None
         streaming = isinstance(before, MessageView) and before.streaming
         reconcile(self._sent_box, self._messages, shown, self._view)
+        reconcile(self._warning_box, self._warnings, self._state.warnings, _warning)
         reconcile(self._request_box, self._requests, list(self._state.requests.values()), self._card)
         queued = [message for message in self._state.messages if message.status == "queued"]
         reconcile(self._queue_box, self._queued, queued, self._user_message)
@@ -114,6 +117,10 @@ class Conversation(Boundary):
     def _show_older(self) -> None:
         self._older = max(0, self._older - PAGE)
         self._draw_all()
+
+
+def _warning(sentence: str) -> Notice:
+    return Notice("warning", sentence)
 
 
 _JUMP = """(event) => event.currentTarget.closest('.transcript').querySelector('.scroller').scrollTo({ top: 0 })"""

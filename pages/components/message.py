@@ -14,6 +14,9 @@ from ..actions import Actions
 from .controls import Boundary, Button, Disclosure, Icon, Text, reconcile
 from .tool_card import ToolCard
 
+BOX_CHILDREN = 40
+"""A new block makes the browser go through all that are in the same box; a long answer fills several."""
+
 
 class MessageView(Boundary):
     """A message of the model, or of the platform itself."""
@@ -92,6 +95,7 @@ class TextView(ui.element):
             self._blocks = Boundary()
             with Boundary().classes("tail"):
                 self._tail = ui.html(sanitize=False)
+        self._box = self._blocks
         self.sync()
 
     def sync(self) -> None:
@@ -100,12 +104,18 @@ class TextView(ui.element):
         blocks, tail = markdown.render()
         if markdown.revision != self._revision:
             self._revision, self._drawn = markdown.revision, 0
-            self._blocks.clear()
+            self._box = self._blocks.clear()
         if self._drawn < len(blocks):
-            with self._blocks:
-                ui.html("".join(blocks[self._drawn :]), sanitize=False)
+            self._add("".join(blocks[self._drawn :]))
             self._drawn = len(blocks)
         self._tail.set_content(tail)
+
+    def _add(self, html: str) -> None:
+        if len(self._box.default_slot.children) >= BOX_CHILDREN:
+            with self._blocks:
+                self._box = Boundary()
+        with self._box:
+            ui.html(html, sanitize=False)
 
 
 class ThinkingView(ui.element):
@@ -128,18 +138,30 @@ class ThinkingView(ui.element):
         self._title.set_text(texts.THOUGHTS if self.item.markdown.closed else texts.THINKING)
 
 
-class NoticeView(ui.element):
-    """A sentence of the platform with the button that helps."""
+class Notice(ui.element):
+    """A sentence of the platform."""
 
-    def __init__(self, part: NoticePart, actions: Actions) -> None:
+    def __init__(self, level: str, sentence: str) -> None:
         super().__init__("div")
-        self.item = part
-        self.classes(f"notice {part.level}")
-        if part.level == "error":
+        self.item: Any = sentence
+        self.classes(f"notice {level}")
+        if level == "error":
             self.props["role"] = "alert"
         with self:
-            Icon("info" if part.level == "info" else "alert")
-            self._sentence = Text(part.text, "p")
+            Icon("info" if level == "info" else "alert")
+            self._sentence = Text(sentence, "p")
+
+    def sync(self) -> None:
+        """A sentence by itself never changes."""
+
+
+class NoticeView(Notice):
+    """A notice of the conversation, with the button that helps."""
+
+    def __init__(self, part: NoticePart, actions: Actions) -> None:
+        super().__init__(part.level, part.text)
+        self.item = part
+        with self:
             if part.action == "retry":
                 Button(texts.RETRY, icon="retry", kind="outlined only-in-last", on_click=actions.retry)
             elif part.action in ("start_new_session", "resume"):

@@ -29,6 +29,11 @@ def mention(sentence: str) -> None:
     ui.notify(sentence, position="top", timeout=4000, textColor="inherit", classes="toast")
 
 
+def working(sentence: str) -> ui.notification:
+    """Show that something takes its time; the caller dismisses it."""
+    return ui.notification(sentence, spinner=True, position="top", timeout=None, textColor="inherit", classes="toast")
+
+
 class EmptyPage(ui.element):
     """A page without content: a sentence, what it means, and what can be done (put the controls inside)."""
 

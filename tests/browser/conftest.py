@@ -165,7 +165,7 @@ def new_context(chromium: Browser, stage: Stage) -> Iterator[NewContext]:
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
-    expected = ("401 (Unauthorized)", "ERR_CONNECTION_REFUSED", "WebSocket connection")
+    expected = ("401 (Unauthorized)", "404 (Not Found)", "ERR_CONNECTION_REFUSED", "WebSocket connection")
     return message.type == "error" and not any(word in message.text for word in expected)
 
 

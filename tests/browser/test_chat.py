@@ -256,6 +256,26 @@ def test_code_is_copied(new_context: NewContext, stage: Stage) -> None:
     page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('```python'))")
 
 
+def test_code_is_copied_where_the_clipboard_is_closed_to_scripts(page: Page, stage: Stage) -> None:
+    play = stage.session("Code")
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as on plain http
+    log = open_session(page, play)
+    play.say("```\nthe code\n```\n")
+    log.get_by_role("button", name="Copy code").click()
+    expect(log.get_by_role("button", name="Copy code")).to_have_text("Copied")
+    message(page).press("Control+V")
+    expect(message(page)).to_have_value("the code\n")
+
+
+def test_an_unknown_address_says_so_and_leads_back(page: Page, stage: Stage) -> None:
+    answer = page.goto("/no/such/page")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    page.get_by_role("link", name="Go to the sessions").click()
+    expect(message(page)).to_be_visible()
+
+
 def test_nothing_that_the_model_or_a_tool_says_becomes_markup_or_leaves_the_browser(page: Page, stage: Stage) -> None:
     play = stage.session("<img src=x onerror=window.hit=1>")
     foreign: list[str] = []

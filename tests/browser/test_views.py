@@ -193,6 +193,13 @@ async def test_the_status_bar_is_bound_to_the_state(user: User, manager: Session
     await user.should_see("412 MB")
 
 
+async def test_a_warning_is_shown_after_what_has_been_said(user: User, manager: SessionManager) -> None:
+    session = await open_session(user, manager, "Hello")
+    for sentence in ("Previous session could not be restored", "The session ends in 24 minutes."):
+        session.emit(events.SessionWarning(reason="test", message=sentence))
+        await user.should_see(sentence)
+
+
 async def test_an_ended_session_offers_a_new_one(user: User, manager: SessionManager) -> None:
     session = await open_session(user, manager, "Hello")
     await manager.destroy(session.session_id)
