@@ -260,6 +260,7 @@ class SessionUpdated(SessionEvent):
     model: str | None = None
     permission_mode: str | None = None
     activity: str | None = None
+    source: Source | None = None
 
 
 class SessionWarning(SessionEvent):

@@ -39,6 +39,7 @@ from claude_pattern.process import reap
 from claude_pattern.process.agent import AgentLauncher
 from claude_pattern.process.credentials import Credential
 from claude_pattern.process.options import OptionsFactory
+from claude_pattern.sessions.journal import Journals
 from claude_pattern.sessions.manager import SessionManager
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records
@@ -82,6 +83,7 @@ class Platform:
             pool=self.pool,
             extensions=self.extensions,
             records=self.records,
+            journals=Journals(data_dir / "journal"),
             max_sessions=settings.max_sessions,
         )
         self.chat = ChatSocket(self.manager)

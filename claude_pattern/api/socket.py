@@ -118,7 +118,7 @@ class ChatSocket:
         connection.start(follow)
 
     async def _switch_session(self, connection: Connection, message: events.SwitchSession) -> None:
-        session = self._manager.get(message.session_id)
+        session = await self._manager.open(message.session_id)
         state, last_seq = session.state, message.last_seq
         if last_seq is not None and 0 <= last_seq <= state.seq and session.feed.reaches(last_seq):
             connection.start(self._follow(connection, session, last_seq))
@@ -134,7 +134,7 @@ class ChatSocket:
     async def _user_message(self, connection: Connection, message: events.UserMessage) -> None:
         if self._manager.closing:
             raise ServerShuttingDown
-        session = self._manager.get(message.session_id)
+        session = await self._manager.open(message.session_id)
         follow = connection.followed(message.session_id) or self._follow(connection, session, session.state.seq)
         connection.start(follow)
         async with follow.gate:
@@ -159,6 +159,7 @@ class ChatSocket:
             async for event in subscription:
                 if isinstance(event, SessionTerminated):
                     await connection.say(event)
+                    return
 
 
 _HANDLERS: dict[type[events.ClientMessage], Callable[[ChatSocket, Connection, Any], Awaitable[None]]] = {

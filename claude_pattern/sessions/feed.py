@@ -6,6 +6,7 @@ ends (`overflowed`); it may subscribe again after the last number it has seen.
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Self
 
 from claude_pattern.events import AnySessionEvent
@@ -58,10 +59,11 @@ class Subscription:
 
 
 class Feed:
-    """One session's events."""
+    """One session's events. A session that comes back starts with number `seq` and the `log` of what went before."""
 
-    def __init__(self) -> None:
-        self._log: deque[AnySessionEvent] = deque(maxlen=LOG_EVENTS)
+    def __init__(self, seq: int = 0, log: Iterable[AnySessionEvent] = ()) -> None:
+        self._log: deque[AnySessionEvent] = deque(log, maxlen=LOG_EVENTS)
+        self._start = seq
         self._subscriptions: list[Subscription] = []
         self._closed = False
 
@@ -76,7 +78,7 @@ class Feed:
 
     def reaches(self, after_seq: int) -> bool:
         """Whether every event after number `after_seq` is still at hand."""
-        return not self._log or self._log[0].seq <= after_seq + 1
+        return after_seq + 1 >= (self._log[0].seq if self._log else self._start + 1)
 
     def subscribe(self, after_seq: int | None = None) -> Subscription:
         """Every event after number `after_seq`, as far as they are still at hand; None: only those to come."""

@@ -7,7 +7,7 @@ makes it outlast the machine too. A session is rebuilt by applying its events ag
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,7 +17,7 @@ import orjson
 import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
-from claude_pattern.events import AnySessionEvent
+from claude_pattern.events import AnySessionEvent, StreamDelta, ThinkingDelta
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +89,29 @@ class SessionJournal:
                 return file.read(1) != b"\n"
         except OSError:  # there is none yet, or it is empty
             return False
+
+
+def coalesced(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same history with neighbouring deltas of one block joined: far fewer events that mean the same."""
+    held: Entry | None = None
+    for entry in entries:
+        if held is not None and (joined := _joined(held.event, entry.event)) is not None:
+            held = Entry(entry.at, joined)
+            continue
+        if held is not None:
+            yield held
+        held = entry
+    if held is not None:
+        yield held
+
+
+def _joined(first: AnySessionEvent, second: AnySessionEvent) -> AnySessionEvent | None:
+    if not isinstance(first, StreamDelta | ThinkingDelta) or type(first) is not type(second):
+        return None
+    assert isinstance(second, StreamDelta | ThinkingDelta)
+    if (first.block, first.parent_tool_use_id) != (second.block, second.parent_tool_use_id):
+        return None
+    return second.model_copy(update={"delta": first.delta + second.delta})
 
 
 class Journals:

@@ -4,11 +4,13 @@ Pages, REST and WebSocket talk to the manager, its sessions and their events alo
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -16,6 +18,7 @@ from claude_pattern import errors, events, tasks, timeouts
 from claude_pattern.events import TURN_END, AnySessionEvent, SessionSummary
 from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.process.agent import AgentLauncher, AgentProcess
+from claude_pattern.sessions.journal import Journals, coalesced
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records, SessionRecord
 from claude_pattern.sessions.session import Session
@@ -56,6 +59,7 @@ class SessionManager:
         pool: PreWarmPool,
         extensions: ExtensionLoader,
         records: Records,
+        journals: Journals,
         max_sessions: int,
     ) -> None:
         self.sessions: dict[str, Session] = {}
@@ -64,6 +68,10 @@ class SessionManager:
         self._pool = pool
         self._extensions = extensions
         self._records = records
+        self._journals = journals
+        # Ended sessions that somebody still looks at: they come back as the same object, with everybody attached.
+        self._ended: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._max_sessions = max_sessions
         self._reserved = 0
         self._listeners: list[Callable[[], None]] = []
@@ -83,14 +91,22 @@ class SessionManager:
             ServerShuttingDown: no new work is taken.
             ProcessFailed: the process did not start.
         """
+        with self._place():
+            return await self._create(user_id, on_cold)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold one of the MAX_SESSIONS places while a session is opened.
+
+        Taken before the first await: simultaneous creates count each other.
+        """
         if self.closing:
             raise errors.ServerShuttingDown
         if len(self.sessions) + self._reserved >= self._max_sessions:
             raise errors.CapacityExceeded(self._max_sessions)
-        # Taken before the first await: simultaneous creates count each other.
         self._reserved += 1
         try:
-            return await self._create(user_id, on_cold)
+            yield
         finally:
             self._reserved -= 1
             self._pool.refill()
@@ -115,7 +131,7 @@ class SessionManager:
             model=settings.anthropic_model,
             permission_mode=settings.permission_mode,
         )
-        session = Session(state, on_lost=self._replace_process)
+        session = self._session(state)
         try:
             await session.attach(agent)
             await self._records.save(self._record(state, agent))
@@ -126,10 +142,15 @@ class SessionManager:
             await agent.close()
             raise errors.ServerShuttingDown
         self.sessions[session.session_id] = session
-        state.listen(lambda event: self._on_event(state, event))
-        session.emit(events.SessionUpdated(status="active"))
+        session.emit(events.SessionUpdated(status="active", source=source))
         log.info("session_created", session_id=session.session_id, source=source, pid=agent.pid)
         self._tell()
+        return session
+
+    def _session(self, state: SessionState, log: Iterable[AnySessionEvent] = ()) -> Session:
+        journal = self._journals.of(state.session_id)
+        session = Session(state, journal=journal, on_lost=self._replace_process, wake=self._wake, log=log)
+        state.listen(lambda event: self._on_event(state, event))
         return session
 
     def _record(self, state: SessionState, agent: AgentProcess) -> SessionRecord:
@@ -159,6 +180,78 @@ class SessionManager:
             return self.sessions[session_id]
         except KeyError:
             raise errors.SessionNotFound from None
+
+    async def open(self, session_id: str) -> Session:
+        """The session of that id, live or ended; an ended one is read from its journal and has no process.
+
+        Raises:
+            SessionNotFound: nobody has ever seen this id.
+        """
+        lock = self._opening.setdefault(session_id, asyncio.Lock())
+        async with lock:
+            session = self.sessions.get(session_id) or self._ended.get(session_id)
+            if session is None:
+                record = await self._records.get(session_id)
+                if record is None:
+                    raise errors.SessionNotFound
+                session = self._ended[session_id] = await self._read(record)
+            return session
+
+    async def _read(self, record: SessionRecord) -> Session:
+        entries = await asyncio.to_thread(lambda: tuple(self._journals.of(record.session_id).read()))
+        state = SessionState(
+            record.session_id,
+            datetime.fromisoformat(record.created_at),
+            datetime.fromisoformat(record.last_active_at),
+            status="active",
+            source="resumed",
+            user_id=record.user_id,
+            title=record.title,
+            model=record.model,
+            permission_mode=record.permission_mode or "default",
+            is_resumable=record.is_resumable,
+        )
+        for entry in coalesced(entries):
+            state.apply(entry.event, entry.at)
+        session = self._session(state, [entry.event for entry in entries])
+        session.recover()
+        return session
+
+    async def resume(self, session_id: str) -> Session:
+        """Bring an ended session back with its whole conversation; a live one is returned as it is.
+
+        Raises:
+            SessionNotResumable: it is unknown, or ended for good.
+            CapacityExceeded, ServerShuttingDown, ProcessFailed: it cannot come back now.
+        """
+        try:
+            session = await self.open(session_id)
+        except errors.SessionNotFound:
+            raise errors.SessionNotResumable from None
+        await self._wake(session)
+        return session
+
+    async def _wake(self, session: Session) -> None:
+        async with session.waking:
+            if not session.ended:
+                return
+            if not session.state.is_resumable:
+                raise errors.SessionNotResumable
+            with self._place():
+                agent = await self._restart(session)
+                if agent is None:
+                    raise errors.ProcessFailed
+                await self._continue(session, agent)
+                self.sessions[session.session_id] = session
+            log.info("session_resumed", session_id=session.session_id, pid=agent.pid)
+            self._tell()
+            await session.resumed()
+
+    async def _continue(self, session: Session, agent: AgentProcess) -> None:
+        """Go on with another process."""
+        await session.attach(agent)
+        await self._records.save(self._record(session.state, agent))
+        session.emit(events.SessionUpdated(status="active"))
 
     def list(self) -> list[SessionSummary]:
         """The live sessions, the one with the newest activity first."""
@@ -272,10 +365,11 @@ class SessionManager:
         await self._end(session, reason)
 
     async def _end(self, session: Session, reason: str) -> None:
-        url = f"/chat?resume={session.session_id}" if reason == "server_shutdown" else None
+        url = f"/chat?resume={session.session_id}" if session.state.is_resumable else None
         await session.close(reason, ENDED[reason], resume_url=url)
         if self.sessions.pop(session.session_id, None) is None:
             return
+        self._ended[session.session_id] = session
         await self._save(session.state)
         await self._records.mark_terminated(session.session_id, reason)
         await self._records.clear_process(session.session_id)
@@ -302,7 +396,6 @@ class SessionManager:
 
     async def _replace_process(self, session: Session, exit_code: int | None) -> None:
         """Give a session whose process has ended a new one that continues its transcript."""
-        state = session.state
         lost = session.agent
         if self.closing or not session.may_restart():
             await self._end(session, "process_died")
@@ -311,14 +404,12 @@ class SessionManager:
         if lost is not None:
             await lost.close()
         agent = await self._restart(session)
-        if agent is None or session.closing:
+        if agent is None or session.ended:
             if agent is not None:
                 await agent.close()
             await self._end(session, "process_died")
             return
-        await session.attach(agent)
-        await self._records.save(self._record(state, agent))
-        session.emit(events.SessionUpdated(status="active"))
+        await self._continue(session, agent)
         log.info("session_restarted", session_id=session.session_id, pid=agent.pid, exit_code=exit_code)
         await session.resumed()
 

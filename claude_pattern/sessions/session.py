@@ -7,7 +7,7 @@ that order and in one synchronous step, so that nobody ever sees half of it.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -43,7 +43,10 @@ RESTART_WINDOW_S = 60.0
 
 SETTLE_POLL_S = 0.1
 
+SERVER_STOPPED = "The server was stopped. The conversation is kept; the next message resumes it."
+
 Restart = Callable[["Session", int | None], Awaitable[None]]
+Wake = Callable[["Session"], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -73,19 +76,23 @@ class Session:
         self,
         state: SessionState,
         *,
+        journal: SessionJournal,
         on_lost: Restart,
-        journal: SessionJournal | None = None,
+        wake: Wake,
+        log: Iterable[AnySessionEvent] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
+        self.feed = Feed(state.seq, log)
+        self.ended = state.status == "terminated"
+        self.waking = asyncio.Lock()
         self._journal = journal
-        self.feed = Feed()
-        self.closing = False
         self._on_lost = on_lost
+        self._wake = wake
         self._translator = Translator(now=now, total_cost_usd=state.total_cost_usd)
         self._agent: AgentProcess | None = None
         self._turn: Turn | None = None
-        self._queue: deque[tuple[str, str]] = deque()
+        self._queue = deque((m.message_id, m.text) for m in state.messages if m.status == "queued")
         self._waiting: dict[str, _Waiting] = {}
         self._draining = False
         self._restarts: list[float] = []
@@ -106,7 +113,8 @@ class Session:
         return self._agent
 
     async def attach(self, agent: AgentProcess) -> None:
-        """Serve the session by `agent` from now on."""
+        """Serve the session by `agent` from now on, also one that had ended."""
+        self.ended = self._draining = False
         self._agent = self.state.client = agent
         self.state.options = agent.options
         self.state.pid = agent.pid
@@ -115,24 +123,26 @@ class Session:
     # ------------------------------------------------------------ what people do
 
     async def send(self, text: str, *, queue: bool = False) -> str:
-        """Give the model a user message and return the message's id.
+        """Give the model a user message and return the message's id; from then on nothing loses it.
 
         Raises:
             InvalidMessage: empty after trimming, or longer than MAX_MESSAGE_CHARS.
             QueryInProgress: a turn is running; with `queue` the message waits for its end instead.
-            ProcessFailed: the process is gone.
+            ProcessFailed: the process is gone, or a new one did not start.
+            SessionNotResumable, CapacityExceeded: the session had ended and cannot come back (now).
         """
         check_text(text)
         if self._draining:
             raise errors.ServerShuttingDown
-        if self.closing:
-            raise errors.SessionNotFound
+        if self.ended:
+            await self._wake(self)
         message_id = str(uuid4())
         if self._turn is not None or self.state.status == "restarting":
             if not queue:
                 raise errors.QueryInProgress
             self._queue.append((message_id, text))
             self.emit(events.MessageQueued(message_id=message_id, text=text))
+            await self._journal.secure()
         else:
             await self._start_turn(message_id, text)
         return message_id
@@ -213,8 +223,7 @@ class Session:
         """Number an event, write it down, apply it to the state and hand it out."""
         numbered = event.model_copy(update={"session_id": self.session_id, "seq": self.state.seq + 1})
         at = datetime.now(UTC)
-        if self._journal is not None:
-            self._journal.append(numbered, at)
+        self._journal.append(numbered, at)
         self.state.apply(numbered, at)
         self.feed.publish(numbered)
 
@@ -260,7 +269,8 @@ class Session:
         self._turn = Turn(message_id)
         self.emit(events.TurnStarted(message_id=message_id, text=text))
         try:
-            await agent.send(text, message_id)
+            # Both at once: the message has been written before; that it outlasts the machine delays no answer.
+            await asyncio.gather(agent.send(text, message_id), self._journal.secure())
         except errors.ProcessFailed as error:
             self._fail_turn(errors.friendly(error))
             raise
@@ -294,7 +304,7 @@ class Session:
             tasks.spawn(self.interrupt(), name=f"fail-fast-{self.session_id}")
 
     async def _next_turn(self) -> None:
-        if self._turn is None and self._queue and not (self.closing or self._draining):
+        if self._turn is None and self._queue and not (self.ended or self._draining):
             message_id, text = self._queue.popleft()
             await self._start_turn(message_id, text)
 
@@ -340,7 +350,7 @@ class Session:
 
     async def _on_end(self, exit_code: int | None) -> None:
         """The process ended by itself."""
-        if self.closing:
+        if self.ended:
             return
         log.warning("process_lost", session_id=self.session_id, pid=self.state.pid, exit_code=exit_code)
         self._fail_turn(errors.process_failure(exit_code))
@@ -350,7 +360,7 @@ class Session:
         """Whether another process may be started: not when they die faster than anybody could use them."""
         now = self._now()
         self._restarts = [moment for moment in self._restarts if now - moment < RESTART_WINDOW_S] + [now]
-        return not self.closing and len(self._restarts) <= MAX_RESTARTS
+        return not self.ended and len(self._restarts) <= MAX_RESTARTS
 
     def drain(self) -> None:
         """Start no further turn: the server is going down."""
@@ -366,18 +376,36 @@ class Session:
         await self._next_turn()
 
     async def close(self, reason: str, message: str, *, resume_url: str | None = None) -> None:
-        """Stop the running turn, end the process and say so; returns when nothing of the process is left."""
-        if self.closing:
+        """Stop the running turn, end the process and say so; returns when nothing of the process is left.
+
+        Messages that wait stay with the session and are sent when it comes back.
+        """
+        if self.ended:
             return
-        self.closing = True
-        self._queue.clear()
+        self.ended = True
         await self.interrupt()
         if self._agent is not None:
             await self._agent.close()
         self._fail_turn(errors.process_failure(None))
         self.emit(events.SessionTerminated(reason=reason, message=message, resume_url=resume_url))
-        self.state.pid = None
-        self.feed.close()
+        self._agent = self.state.client = self.state.pid = None
+        await self._journal.secure()
+        self._journal.close()
+
+    def recover(self) -> None:
+        """Bring a session that was read from its journal to rest: whatever was under way ended with its server."""
+        for request_id in tuple(self.state.requests):
+            self.emit(events.PermissionResolved(request_id=request_id, decision="cancelled"))
+        if self.state.is_query_active:
+            self.emit(self._failed(errors.api_failure(None)))
+        if self.state.status != "terminated":
+            self.emit(
+                events.SessionTerminated(
+                    reason="server_stopped", message=SERVER_STOPPED, resume_url=f"/chat?resume={self.session_id}"
+                )
+            )
+        self.ended = True
+        self._journal.close()
 
 
 def check_text(text: str) -> None:

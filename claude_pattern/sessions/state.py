@@ -403,7 +403,7 @@ def _stream_interrupted(state: SessionState, _event: events.StreamInterrupted) -
 
 
 def _session_updated(state: SessionState, event: events.SessionUpdated) -> None:
-    for name in ("status", "title", "model", "permission_mode", "activity"):
+    for name in ("status", "title", "model", "permission_mode", "activity", "source"):
         value = getattr(event, name)
         if value is not None:
             setattr(state, name, value)

@@ -20,6 +20,7 @@ from claude_pattern import tasks
 from claude_pattern.api.guard import Guard
 from claude_pattern.api.keys import Keys
 from claude_pattern.events import AnySessionEvent, server_messages
+from claude_pattern.sessions.journal import Journals
 from claude_pattern.sessions.manager import SessionManager
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records
@@ -44,6 +45,7 @@ def make_manager(folder: Path, *, max_sessions: int = 5) -> tuple[SessionManager
         pool=PreWarmPool(cast("Any", launcher), cast("Any", extensions), size=0),
         extensions=cast("Any", extensions),
         records=records,
+        journals=Journals(folder / "journal"),
         max_sessions=max_sessions,
     )
     return manager, records

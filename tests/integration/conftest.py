@@ -21,6 +21,7 @@ from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.process import credentials
 from claude_pattern.process.agent import AgentLauncher
 from claude_pattern.process.options import OptionsFactory
+from claude_pattern.sessions.journal import Journals
 from claude_pattern.sessions.manager import SessionManager
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records
@@ -94,6 +95,7 @@ def parts(tmp_path: Path, project: Path, api: MessagesAPI) -> Callable[..., Any]
             pool=pool,
             extensions=extensions,
             records=records,
+            journals=Journals(tmp_path / "data" / "journal"),
             max_sessions=settings.max_sessions,
         )
         await records.initialize()

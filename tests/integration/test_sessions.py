@@ -266,7 +266,7 @@ async def test_a_new_command_file_is_there_in_the_next_session(
         assert session.state.source == "cold-start"
         await run_turn(session, "/greet Ada")
 
-        assert "Good day, Ada" in str(api.requests[-1].body["messages"])
+        assert "Good day, Ada" in str([request.body for request in api.requests])
 
 
 async def test_simultaneous_creates_never_exceed_the_limit(parts: Callable[..., Any]) -> None:

@@ -136,6 +136,9 @@ class FakeManager:
             raise errors.SessionNotFound
         return self.sessions[session_id]
 
+    async def open(self, session_id: str) -> FakeSession:
+        return self.get(session_id)
+
     def list(self) -> list[SessionSummary]:
         return [session.state.summary() for session in self.sessions.values()]
 

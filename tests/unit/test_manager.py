@@ -8,11 +8,16 @@ from typing import Any, cast
 import pytest
 
 from claude_pattern import errors, events
+from claude_pattern.sessions.journal import Journals
 from claude_pattern.sessions.manager import NOT_RESTORED, SessionManager
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records
 from claude_pattern.sessions.session import Session
-from tests.unit.fake_agent import FakeAgent, FakeExtensions, FakeLauncher, until
+from tests.unit.fake_agent import FakeAgent, FakeExtensions, FakeLauncher, delta, until
+
+
+def conversation(session: Session) -> list[tuple[str, str, str]]:
+    return [(message.role, message.status, message.text) for message in session.state.messages]
 
 
 class Harness:
@@ -28,6 +33,7 @@ class Harness:
             pool=self.pool,
             extensions=cast("Any", self.extensions),
             records=self.records,
+            journals=Journals(folder / "journal"),
             max_sessions=max_sessions,
         )
 
@@ -131,12 +137,14 @@ async def test_the_record_follows_the_session(harness: Harness) -> None:
 
 async def test_an_ended_session_is_recorded_and_its_details_stay(harness: Harness) -> None:
     session = await harness.manager.create()
+    agent = harness.agent_of(session)
     await harness.manager.destroy(session.session_id)
     details = await harness.manager.details(session.session_id)
 
     assert (details["status"], details["terminated_reason"]) == ("terminated", "user_requested")
     assert await harness.records.list_active() == []
-    assert harness.agent_of(session).closed == 1
+    assert agent.closed == 1
+    assert await harness.records.processes() == ()
 
 
 async def test_details_have_the_same_fields_for_live_and_ended_sessions(harness: Harness) -> None:
@@ -231,3 +239,123 @@ async def test_a_session_that_shutdown_ended_offers_the_way_back(harness: Harnes
     await harness.manager.shutdown(grace_s=0)
 
     assert ended[0].resume_url == f"/chat?resume={session.session_id}"
+
+
+async def test_the_next_message_brings_an_ended_session_back_for_everybody_who_looks_at_it(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    await harness.manager.destroy(session.session_id, "server_shutdown")
+    heard: list[str] = []
+    session.state.listen(lambda event: heard.append(event.type))
+    await session.send("two")
+    await harness.agent_of(session).finish("second")
+
+    assert harness.manager.get(session.session_id) is session
+    assert harness.launcher.resumed == [session.session_id]
+    assert heard == ["session_updated", "turn_started", "stream_delta", "response_complete"]
+    assert session.state.status == "active"
+
+
+async def test_a_session_of_an_earlier_server_is_read_from_its_journal(harness: Harness, tmp_path: Path) -> None:
+    session = await harness.manager.create(user_id="ada")
+    await session.send("one")
+    await harness.agent_of(session).finish("first", total_cost_usd=0.25)
+    await harness.manager.destroy(session.session_id)
+    before = conversation(session)
+    later = Harness(tmp_path)
+    await later.records.initialize()
+    again = await later.manager.open(session.session_id)
+
+    assert again is not session
+    assert conversation(again) == before
+    assert again.state.seq == session.state.seq
+    assert (again.state.total_cost_usd, again.state.title, again.state.user_id) == (0.25, "one", "ada")
+    assert [m.created_at for m in again.state.messages] == [m.created_at for m in session.state.messages]
+    assert again.ended
+    assert later.manager.sessions == {}
+    resumed = await later.manager.resume(session.session_id)
+    assert resumed is again
+    assert later.launcher.resumed == [session.session_id]
+    await later.manager.shutdown(grace_s=0)
+    await later.records.close()
+
+
+async def test_what_was_under_way_when_the_server_died_is_shown_as_cut_off(harness: Harness, tmp_path: Path) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await session.send("two", queue=True)
+    await harness.agent_of(session).say(delta("half"))
+    asking = asyncio.ensure_future(harness.agent_of(session).ask("Write", {}))  # noqa: TID251 - the CLI's side
+    await until(lambda: session.state.requests)
+    later = Harness(tmp_path)
+    await later.records.initialize()
+    again = await later.manager.open(session.session_id)
+
+    assert conversation(again)[:2] == [("user", "complete", "one"), ("assistant", "error", "half")]
+    assert again.state.requests == {}
+    assert again.state.terminated_reason == "server_stopped"
+    await later.manager.resume(session.session_id)
+    assert later.agent_of(again).sent[0][0] == "two", "an acknowledged message is never lost"
+    asking.cancel()
+    await later.manager.shutdown(grace_s=0)
+    await later.records.close()
+
+
+async def test_missed_events_can_be_replayed_after_a_restart(harness: Harness, tmp_path: Path) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    await harness.manager.destroy(session.session_id)
+    later = Harness(tmp_path)
+    await later.records.initialize()
+    again = await later.manager.open(session.session_id)
+
+    assert again.feed.reaches(0)
+    async with again.subscribe(1) as subscription:
+        subscription.close()
+        missed = [event async for event in subscription]
+    assert [event.seq for event in missed] == list(range(2, session.state.seq + 1))
+    await later.records.close()
+
+
+async def test_an_unknown_session_cannot_be_resumed(harness: Harness) -> None:
+    with pytest.raises(errors.SessionNotResumable, match="Session not found or not resumable"):
+        await harness.manager.resume("00000000-0000-4000-8000-000000000000")
+
+
+async def test_a_session_that_ended_for_good_is_read_but_not_resumed(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await harness.manager.destroy(session.session_id)
+    session.state.is_resumable = False
+    with pytest.raises(errors.SessionNotResumable):
+        await session.send("two")
+
+
+async def test_many_resumes_at_once_start_one_process(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    await harness.manager.destroy(session.session_id)
+    found = await asyncio.gather(*(harness.manager.resume(session.session_id) for _ in range(20)))
+
+    assert {id(each) for each in found} == {id(session)}
+    assert harness.launcher.resumed == [session.session_id]
+
+
+async def test_a_resume_counts_against_the_limit(harness: Harness) -> None:
+    ended = await harness.manager.create()
+    await harness.manager.destroy(ended.session_id)
+    for _ in range(3):
+        await harness.manager.create()
+
+    with pytest.raises(errors.CapacityExceeded):
+        await harness.manager.resume(ended.session_id)
+
+
+async def test_opening_a_live_session_gives_that_session(harness: Harness) -> None:
+    session = await harness.manager.create()
+
+    assert await harness.manager.open(session.session_id) is session
+    with pytest.raises(errors.SessionNotFound):
+        await harness.manager.open("00000000-0000-4000-8000-000000000000")

@@ -1,7 +1,9 @@
 """A session runs one turn at a time and ends each exactly once; send, interrupt and answer are the only ways in."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -10,6 +12,7 @@ from claude_agent_sdk import PermissionResultAllow, PermissionResultDeny, System
 from claude_pattern import errors, events, timeouts
 from claude_pattern.process.agent import AgentProcess
 from claude_pattern.sessions import session as session_module
+from claude_pattern.sessions.journal import SessionJournal
 from claude_pattern.sessions.session import Session
 from claude_pattern.sessions.state import SessionState
 from tests.unit.fake_agent import FakeAgent, cli_state, delta, result, until
@@ -18,11 +21,18 @@ from tests.unit.fake_agent import FakeAgent, cli_state, delta, result, until
 class Harness:
     """A session on a fake process, and everything it has published."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         now = datetime.now(UTC)
         self.clock = 0.0
         self.lost: list[int | None] = []
-        self.session = Session(SessionState("s", now, now, status="active"), on_lost=self._lost, now=lambda: self.clock)
+        self.journal = SessionJournal(folder / "s.jsonl")
+        self.session = Session(
+            SessionState("s", now, now, status="active"),
+            journal=self.journal,
+            on_lost=self._lost,
+            wake=self._wake,
+            now=lambda: self.clock,
+        )
         self.agent = FakeAgent()
         self.published: list[events.AnySessionEvent] = []
         self.session.state.listen(self.published.append)
@@ -30,16 +40,20 @@ class Harness:
     async def _lost(self, _session: Session, exit_code: int | None) -> None:
         self.lost.append(exit_code)
 
+    async def _wake(self, session: Session) -> None:
+        raise errors.SessionNotResumable
+
     @property
     def types(self) -> list[str]:
         return [event.type for event in self.published]
 
 
 @pytest.fixture
-async def harness() -> Harness:
-    harness = Harness()
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    harness = Harness(tmp_path)
     await harness.session.attach(cast("AgentProcess", harness.agent))
-    return harness
+    yield harness
+    harness.journal.close()
 
 
 async def test_a_turn_goes_from_the_message_to_one_end(harness: Harness) -> None:
@@ -299,9 +313,11 @@ async def test_closing_stops_the_turn_ends_the_process_and_says_so_once(harness:
     subscription = harness.session.subscribe(0)
     await asyncio.gather(*(harness.session.close("user_requested", "Session ended.") for _ in range(3)))
 
+    subscription.close()
+
     assert [event.type async for event in subscription] == ["turn_started", "stream_interrupted", "session_terminated"]
     assert harness.agent.closed == 1
-    with pytest.raises(errors.SessionNotFound):
+    with pytest.raises(errors.SessionNotResumable):
         await harness.session.send("too late")
 
 
@@ -321,3 +337,28 @@ async def test_draining_starts_no_further_turn_and_settles_when_the_running_one_
     assert len(harness.agent.sent) == 1
     with pytest.raises(errors.ServerShuttingDown):
         await harness.session.send("three")
+
+
+async def test_what_anybody_has_heard_of_stands_in_the_journal(harness: Harness) -> None:
+    heard: list[bool] = []
+
+    def look(event: events.AnySessionEvent) -> None:
+        heard.append([entry.event for entry in harness.journal.read()][-1] == event)
+
+    harness.session.state.listen(look)
+    await harness.session.send("one")
+    await harness.agent.finish("hi")
+
+    assert heard == [True, True, True]
+
+
+async def test_messages_that_wait_when_a_session_ends_are_sent_when_it_comes_back(harness: Harness) -> None:
+    await harness.session.send("one")
+    await harness.session.send("two", queue=True)
+    await harness.session.close("server_shutdown", "Down.")
+    again = FakeAgent()
+    await harness.session.attach(cast("AgentProcess", again))
+    harness.session.emit(events.SessionUpdated(status="active"))
+    await harness.session.resumed()
+
+    assert [text for text, _ in again.sent] == ["two"]
