@@ -34,17 +34,10 @@ _SECRET_NAMES = re.compile(r"(?i)(api_?key|token|secret|password|passwd|authoriz
 _MAX_DEPTH = 12
 
 
-_OTHERS = {
-    "uvicorn": "INFO",
-    "uvicorn.access": "WARNING",
-    "uvicorn.error": "INFO",
-    "aiosqlite": "WARNING",
-    "alembic": "WARNING",
-    "claude_agent_sdk": "WARNING",
-    "httpx": "WARNING",
-}
-"""Other libraries' loggers. They never log at DEBUG: websockets and socket.io would print frames, cut in the middle of
-a secret that the scrubber then no longer knows."""
+_QUIET = ("aiosqlite", "alembic", "claude_agent_sdk", "httpx", "uvicorn")
+"""Libraries that are heard from WARNING on: uvicorn logs the whole address of every socket, and with it the id that is
+the bearer token of a NiceGUI page. The others are heard from INFO on, never at DEBUG: websockets and socket.io would
+print frames, cut in the middle of a secret that the scrubber then no longer knows."""
 
 
 class Scrubber:
@@ -134,10 +127,10 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
                     "formatter": "json",
                 }
             },
-            "root": {"handlers": ["stderr"], "level": _at_least_info(level)},
+            "root": {"handlers": ["stderr"], "level": _at_least("INFO", level)},
             "loggers": {
                 "claude_pattern": {"level": level},
-                **{name: {"handlers": [], "propagate": True, "level": quiet} for name, quiet in _OTHERS.items()},
+                **{name: {"level": _at_least("WARNING", level)} for name in _QUIET},
             },
         }
     )
@@ -153,8 +146,9 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     )
 
 
-def _at_least_info(level: str) -> str:
-    return "INFO" if level == "DEBUG" else level
+def _at_least(least: str, level: str) -> str:
+    names = logging.getLevelNamesMapping()
+    return max(least, level, key=names.__getitem__)
 
 
 def _dumps(event: Any, **_: Any) -> str:

@@ -38,9 +38,13 @@ from claude_pattern.logs import scrubber
 from claude_pattern.process import reap
 from claude_pattern.process.agent import AgentLauncher
 from claude_pattern.process.credentials import Credential
+from claude_pattern.process.limits import Limits
+from claude_pattern.process.machine import ThisMachine
 from claude_pattern.process.options import OptionsFactory
+from claude_pattern.sessions.enforcer import Enforcer
 from claude_pattern.sessions.journal import Journals
 from claude_pattern.sessions.manager import SessionManager
+from claude_pattern.sessions.monitor import Monitor
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records
 from claude_pattern.settings import Settings
@@ -120,6 +124,15 @@ class Platform:
             # Registered before the pool starts: a start that fails half-way leaves nothing behind.
             stack.push_async_callback(self.manager.shutdown)
             await self.pool.start()
+            bounds = Limits.of(self.settings)
+            monitor = Monitor(
+                self.manager.sessions.values,
+                Enforcer(self.manager, bounds),
+                limits=bounds,
+                machine=ThisMachine(self.instance, lambda: self.launcher.markers),
+            )
+            monitor.start()
+            stack.push_async_callback(monitor.close)
             collector = tasks.spawn(_collect_garbage(), name="garbage")
             stack.push_async_callback(tasks.cancel, collector)
             yield

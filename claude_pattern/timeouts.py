@@ -20,6 +20,12 @@ INTERRUPT_REPEAT: Final = 0.25
 INTERRUPT_RESULT: Final = 2.0
 """How long a stopped turn may take to deliver its aborted result before the process is given up."""
 
+STREAM_IDLE: Final = 30.0
+"""How long the CLI waits for the next piece of a streaming answer before it asks again."""
+
+STALLED: Final = 90.0
+"""A turn whose service has said nothing for this long is ended as interrupted; people are told after 15 s."""
+
 DISCONNECT: Final = 6.0
 """An idle CLI disconnects in 40 ms; a busy or deaf one costs the SDK 5 s before it sends SIGTERM."""
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class AgentProcess:
     a task of its own that no cancelled caller can stop, and every call waits for that task.
     """
 
-    def __init__(self, session_id: str, fingerprint: str, marker: str) -> None:
+    def __init__(self, session_id: str, fingerprint: str, marker: str, *, gone: Callable[[str], None]) -> None:
+        self._gone = gone
         self.session_id = session_id
         self.fingerprint = fingerprint
         self.marker = marker
@@ -203,6 +204,15 @@ class AgentProcess:
             async with asyncio.timeout(timeouts.CONTROL):
                 await self._connected().interrupt()
 
+    async def ping(self) -> bool:
+        """Whether the process answers a control request within `timeouts.CONTROL`; a healthy one takes 1 ms."""
+        try:
+            async with asyncio.timeout(timeouts.CONTROL):
+                await self._connected().get_mcp_status()
+        except (TimeoutError, ClaudeSDKError):
+            return False
+        return True
+
     async def set_permission_mode(self, mode: Any) -> None:
         """Change the permission mode of the running process."""
         async with asyncio.timeout(timeouts.CONTROL):
@@ -215,13 +225,18 @@ class AgentProcess:
 
     # ------------------------------------------------------------ end
 
-    async def close(self) -> None:
-        """End the process and everything it has started; returns when nothing of it is left."""
+    async def close(self, *, kill: bool = False) -> None:
+        """End the process and everything it has started; returns when nothing of it is left.
+
+        With `kill` at once and by force: for a process that is deaf, stopped, or eats the machine's memory.
+        """
         if self._closing is None:
-            self._closing = tasks.spawn(self._close(), name=f"close-{self.session_id}")
+            self._closing = tasks.spawn(self._close(kill), name=f"close-{self.session_id}")
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, kill: bool) -> None:
+        if kill and self.identity is not None:
+            await reap.end_tree(self.identity, grace=0)
         if self._client is not None:
             # Never cancelled: a cancelled disconnect skips the SDK's own kill and leaves the process for good.
             disconnect = tasks.spawn(self._client.disconnect(), name=f"disconnect-{self.session_id}")
@@ -236,6 +251,7 @@ class AgentProcess:
         if self.mcp_config is not None:
             await asyncio.to_thread(self.mcp_config.unlink, missing_ok=True)
         self.ended.set()
+        self._gone(self.marker)
 
 
 def _pending(status: McpStatusResponse) -> bool:
@@ -244,11 +260,16 @@ def _pending(status: McpStatusResponse) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AgentLauncher:
-    """Starts processes of this server; `run_dir` holds their MCP configuration while they live."""
+    """Starts processes of this server; `run_dir` holds their MCP configuration while they live.
+
+    `markers` names every process that is wanted, from before it starts until nothing of it is left: whatever else
+    carries a marker of this `instance` is an orphan.
+    """
 
     options: OptionsFactory
     instance: str
     run_dir: Path
+    markers: set[str] = field(default_factory=set)
 
     async def start(
         self, session_id: str, extensions: ExtensionConfig, *, resume: bool = False, settle: bool = False
@@ -258,9 +279,9 @@ class AgentLauncher:
         Raises:
             ProcessFailed: it did not come up within PREWARM_TIMEOUT_SECONDS.
         """
-        agent = AgentProcess(
-            session_id, self.options.fingerprint(extensions), identities.new_marker(self.instance, session_id)
-        )
+        marker = identities.new_marker(self.instance, session_id)
+        self.markers.add(marker)
+        agent = AgentProcess(session_id, self.options.fingerprint(extensions), marker, gone=self.markers.discard)
         try:
             async with asyncio.timeout(self.options.settings.prewarm_timeout_seconds):
                 agent.mcp_config = await asyncio.to_thread(self._prepare, extensions, agent.marker)

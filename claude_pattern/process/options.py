@@ -111,6 +111,9 @@ class OptionsFactory:
             "CLAUDE_CODE_STREAM_EVENT_HOLD_MS": str(STREAM_HOLD_MS),
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
             "CLAUDE_CODE_MCP_STARTUP_WAIT_MS": str(round(timeouts.MCP_STARTUP_WAIT * 1000)),
+            # By itself the CLI does not notice a stream of the service that says nothing more.
+            "CLAUDE_ENABLE_STREAM_WATCHDOG": "1",
+            "CLAUDE_STREAM_IDLE_TIMEOUT_MS": str(round(timeouts.STREAM_IDLE * 1000)),
             "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",

@@ -253,6 +253,10 @@ class SessionManager:
         await self._records.save(self._record(session.state, agent))
         session.emit(events.SessionUpdated(status="active"))
 
+    async def recent_ended(self, limit: int) -> list[SessionSummary]:
+        """The ended sessions with the newest activity, at most `limit` of them."""
+        return [_summary(record) for record in await self._records.list(status="terminated", limit=limit)]
+
     def list(self) -> list[SessionSummary]:
         """The live sessions, the one with the newest activity first."""
         states = sorted((s.state for s in self.sessions.values()), key=lambda s: s.last_active_at, reverse=True)
@@ -364,9 +368,13 @@ class SessionManager:
         session = self.get(session_id)
         await self._end(session, reason)
 
-    async def _end(self, session: Session, reason: str) -> None:
+    async def end(self, session: Session, reason: str, message: str) -> None:
+        """End a session for a reason of the platform's own; the next message brings it back."""
+        await self._end(session, reason, message)
+
+    async def _end(self, session: Session, reason: str, message: str | None = None) -> None:
         url = f"/chat?resume={session.session_id}" if session.state.is_resumable else None
-        await session.close(reason, ENDED[reason], resume_url=url)
+        await session.close(reason, message or ENDED[reason], resume_url=url)
         if self.sessions.pop(session.session_id, None) is None:
             return
         self._ended[session.session_id] = session
@@ -394,15 +402,37 @@ class SessionManager:
 
     # ------------------------------------------------------------ a process that is lost
 
-    async def _replace_process(self, session: Session, exit_code: int | None) -> None:
-        """Give a session whose process has ended a new one that continues its transcript."""
-        lost = session.agent
+    async def _replace_process(self, session: Session, _exit_code: int | None) -> None:
+        await self.restart(session, "process_died", RESTARTING)
+
+    async def restart(
+        self,
+        session: Session,
+        reason: str,
+        message: str,
+        *,
+        kill: bool = False,
+        explanation: errors.Explanation | None = None,
+    ) -> None:
+        """Give a session another process that continues its transcript; the old one is ended first.
+
+        With `kill` by force. A turn that was running fails with `explanation`.
+        """
+        if session.ended:
+            return
         if self.closing or not session.may_restart():
             await self._end(session, "process_died")
             return
-        session.emit(events.SessionRestarting(reason="process_died", message=RESTARTING))
-        if lost is not None:
-            await lost.close()
+        session.emit(events.SessionRestarting(reason=reason, message=message))
+        explanation = explanation or errors.process_failure(None)
+        if not kill:
+            await session.stop(explanation)
+        if (old := session.agent) is not None:
+            await old.close(kill=kill)
+        session.fail(explanation)
+        await self._start_again(session, reason)
+
+    async def _start_again(self, session: Session, reason: str) -> None:
         agent = await self._restart(session)
         if agent is None or session.ended:
             if agent is not None:
@@ -410,7 +440,7 @@ class SessionManager:
             await self._end(session, "process_died")
             return
         await self._continue(session, agent)
-        log.info("session_restarted", session_id=session.session_id, pid=agent.pid, exit_code=exit_code)
+        log.info("session_restarted", session_id=session.session_id, pid=agent.pid, reason=reason)
         await session.resumed()
 
     async def _restart(self, session: Session) -> AgentProcess | None:
@@ -460,3 +490,16 @@ class SessionManager:
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+def _summary(record: SessionRecord) -> SessionSummary:
+    return SessionSummary(
+        session_id=record.session_id,
+        status="terminated",
+        created_at=record.created_at,
+        last_active_at=record.last_active_at,
+        message_count=record.message_count,
+        total_cost_usd=record.total_cost_usd,
+        is_resumable=record.is_resumable,
+        title=record.title,
+    )

@@ -23,14 +23,17 @@ from claude_agent_sdk import (
     SystemMessage,
     ToolPermissionContext,
 )
+from pydantic_core import PydanticSerializationError
 
 from claude_pattern import errors, events, tasks, timeouts
 from claude_pattern.events import MAX_MESSAGE_CHARS, TURN_END, AnySessionEvent, RequestKind
 from claude_pattern.process.agent import AgentProcess
 from claude_pattern.sessions.feed import Feed, Subscription
 from claude_pattern.sessions.journal import SessionJournal
+from claude_pattern.sessions.pulse import Pulse
 from claude_pattern.sessions.state import SessionState
 from claude_pattern.sessions.translate import Translator
+from claude_pattern.sessions.wellformed import wellformed
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +97,7 @@ class Session:
         self._turn: Turn | None = None
         self._queue = deque((m.message_id, m.text) for m in state.messages if m.status == "queued")
         self._waiting: dict[str, _Waiting] = {}
+        self.pulse = Pulse(now)
         self._draining = False
         self._restarts: list[float] = []
         self._now = now
@@ -114,6 +118,8 @@ class Session:
 
     async def attach(self, agent: AgentProcess) -> None:
         """Serve the session by `agent` from now on, also one that had ended."""
+        if self.ended:
+            self.pulse = Pulse(self._now)
         self.ended = self._draining = False
         self._agent = self.state.client = agent
         self.state.options = agent.options
@@ -132,12 +138,10 @@ class Session:
             SessionNotResumable, CapacityExceeded: the session had ended and cannot come back (now).
         """
         check_text(text)
-        if self._draining:
-            raise errors.ServerShuttingDown
         if self.ended:
             await self._wake(self)
         message_id = str(uuid4())
-        if self._turn is not None or self.state.status == "restarting":
+        if self._turn is not None or self._draining or self.state.status == "restarting":
             if not queue:
                 raise errors.QueryInProgress
             self._queue.append((message_id, text))
@@ -223,11 +227,17 @@ class Session:
         """Number an event, write it down, apply it to the state and hand it out."""
         numbered = event.model_copy(update={"session_id": self.session_id, "seq": self.state.seq + 1})
         at = datetime.now(UTC)
-        self._journal.append(numbered, at)
+        try:
+            self._journal.append(numbered, at)
+        except PydanticSerializationError:
+            numbered = wellformed(numbered)
+            self._journal.append(numbered, at)
+        self.pulse.note(numbered)
         self.state.apply(numbered, at)
         self.feed.publish(numbered)
 
     async def _on_message(self, message: Message) -> None:
+        self.pulse.heard()
         if isinstance(message, SystemMessage) and message.subtype == "session_state_changed":
             await self._cli_state(message.data.get("state"))
             return
@@ -363,8 +373,18 @@ class Session:
         return not self.ended and len(self._restarts) <= MAX_RESTARTS
 
     def drain(self) -> None:
-        """Start no further turn: the server is going down."""
+        """Start no further turn: the session is about to end. Messages wait and are sent when it comes back."""
         self._draining = True
+
+    def fail(self, explanation: errors.Explanation) -> None:
+        """End the running turn, if there is one, as failed."""
+        self._fail_turn(explanation)
+
+    async def stop(self, explanation: errors.Explanation) -> None:
+        """Stop the running turn, if there is one, and give `explanation` as the reason."""
+        if self._turn is not None:
+            self._turn.failure = explanation
+            await self.interrupt()
 
     async def settled(self) -> None:
         """Wait for the end of the running turn, unless it waits for a person."""

@@ -26,6 +26,7 @@ class FakeAgent:
         self.interrupts = 0
         self.answers_interrupts = True
         self.closed = 0
+        self.killed = False
         self._on_message: OnMessage | None = None
         self._on_end: OnEnd | None = None
         self._ask: Ask | None = None
@@ -50,7 +51,11 @@ class FakeAgent:
                 )
             )
 
-    async def close(self) -> None:
+    async def ping(self) -> bool:
+        return self.alive
+
+    async def close(self, *, kill: bool = False) -> None:
+        self.killed = kill
         self.closed += 1
         self.alive = False
         self.ended.set()

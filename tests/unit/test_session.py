@@ -65,6 +65,18 @@ async def test_a_turn_goes_from_the_message_to_one_end(harness: Harness) -> None
     assert [m.text for m in harness.session.state.messages] == ["hello", "hi there"]
 
 
+async def test_half_an_emoji_stops_neither_the_session_nor_its_journal(harness: Harness) -> None:
+    half = "\ud83d"
+    await harness.session.send(f"hello {half}")
+    harness.session.emit(events.ToolUse(tool_use_id="t", tool="Bash", input={half: [{"deep": half}, 1]}))
+    await harness.agent.finish(f"cut {half}")
+
+    text = b"\xef\xbf\xbd".decode()
+    assert [m.text for m in harness.session.state.messages] == [f"hello {text}", f"cut {text}"]
+    assert harness.session.state.tools["t"].input == {text: [{"deep": text}, 1]}
+    assert [entry.event for entry in harness.journal.read()] == harness.published
+
+
 async def test_events_are_numbered_from_one_without_a_gap(harness: Harness) -> None:
     await harness.session.send("hello")
     await harness.agent.finish("hi")
@@ -335,7 +347,7 @@ async def test_draining_starts_no_further_turn_and_settles_when_the_running_one_
     await harness.session.settled()
 
     assert len(harness.agent.sent) == 1
-    with pytest.raises(errors.ServerShuttingDown):
+    with pytest.raises(errors.QueryInProgress):
         await harness.session.send("three")
 
 
