@@ -1,8 +1,9 @@
 """What holds for every test: nothing of this machine's own accounts, keys and settings is seen."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,31 @@ _FOREIGN = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NODE_OPTIONS", "OTEL_", "XDG_"),
 )
 _OTHER_NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard the fault tests try, and where they write what they measured."""
+    parser.addoption("--faults", type=int, default=2, help="how often each fault is made (scripts/soak: many times)")
+    parser.addoption("--figures", type=Path, help="append what fault tests measure to this file, a JSON line each")
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> int:
+    """How often a fault test makes its fault."""
+    return int(request.config.getoption("--faults"))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Notes a measurement: `figures("name", seconds=1.5)`."""
+    path: Path | None = request.config.getoption("--figures")
+
+    def note(name: str, **values: object) -> None:
+        if path is not None:
+            with path.open("a") as file:
+                file.write(json.dumps({"name": name, **values}) + "\n")
+
+    return note
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,9 +12,7 @@ from claude_pattern.sessions.session import Session
 log = structlog.get_logger(__name__)
 
 MEMORY = "Session restarted for performance. Conversation preserved."
-DEAF = "The agent process does not answer any more and is being restarted. Conversation preserved."
 _MEMORY_FAILURE = errors.Explanation(f"{MEMORY} You can retry.", "retry", "memory_restart")
-_DEAF_FAILURE = errors.Explanation("The agent process stopped answering. You can retry.", "retry", "process_hung")
 
 
 class Enforcer:
@@ -50,7 +48,7 @@ class Enforcer:
             case limits.KillForMemory():
                 await self._manager.restart(session, "memory_limit", MEMORY, kill=True, explanation=_MEMORY_FAILURE)
             case limits.Hung():
-                await self._manager.restart(session, "process_hung", DEAF, kill=True, explanation=_DEAF_FAILURE)
+                await self._manager.replace_deaf(session)
             case limits.Stalled():
                 await self._stalled(session, decision.silent_s)
 

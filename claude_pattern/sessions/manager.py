@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -20,7 +20,7 @@ from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.process.agent import AgentLauncher, AgentProcess
 from claude_pattern.sessions.journal import Journals, coalesced
 from claude_pattern.sessions.pool import PreWarmPool
-from claude_pattern.sessions.records import Records, SessionRecord
+from claude_pattern.sessions.records import Records, SessionRecord, summary
 from claude_pattern.sessions.session import Session
 from claude_pattern.sessions.state import SessionState, iso
 
@@ -30,6 +30,8 @@ COLD_START_S = 1.0
 """What a person is told about a start without the pool; connecting takes 0.3 to 0.8 s on an idle machine."""
 
 RESTARTING = "The agent process ended unexpectedly and is being restarted. Conversation preserved."
+DEAF = "The agent process does not answer any more and is being restarted. Conversation preserved."
+_DEAF_FAILURE = errors.Explanation("The agent process stopped answering. You can retry.", "retry", "process_hung")
 NOT_RESTORED = "Previous session could not be restored"
 
 ENDED = {
@@ -37,6 +39,9 @@ ENDED = {
     "server_shutdown": "The server is shutting down. The session can be resumed when it is back.",
     "process_died": "The agent process ended and could not be restarted.",
 }
+
+
+Summaries: TypeAlias = list[SessionSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,9 @@ class SessionManager:
 
     def _session(self, state: SessionState, log: Iterable[AnySessionEvent] = ()) -> Session:
         journal = self._journals.of(state.session_id)
-        session = Session(state, journal=journal, on_lost=self._replace_process, wake=self._wake, log=log)
+        session = Session(
+            state, journal=journal, on_lost=self._lost, on_deaf=self.replace_deaf, wake=self._wake, log=log
+        )
         state.listen(lambda event: self._on_event(state, event))
         return session
 
@@ -241,26 +248,48 @@ class SessionManager:
                 agent = await self._restart(session)
                 if agent is None:
                     raise errors.ProcessFailed
-                await self._continue(session, agent)
+                await self._continue(session, agent, source="resumed")
                 self.sessions[session.session_id] = session
             log.info("session_resumed", session_id=session.session_id, pid=agent.pid)
             self._tell()
             await session.resumed()
 
-    async def _continue(self, session: Session, agent: AgentProcess) -> None:
+    async def _continue(self, session: Session, agent: AgentProcess, source: events.Source | None = None) -> None:
         """Go on with another process."""
         await session.attach(agent)
         await self._records.save(self._record(session.state, agent))
-        session.emit(events.SessionUpdated(status="active"))
+        session.emit(events.SessionUpdated(status="active", source=source))
 
     async def recent_ended(self, limit: int) -> list[SessionSummary]:
         """The ended sessions with the newest activity, at most `limit` of them."""
-        return [_summary(record) for record in await self._records.list(status="terminated", limit=limit)]
+        return [summary(record) for record in await self._records.list(status="terminated", limit=limit)]
 
     def list(self) -> list[SessionSummary]:
         """The live sessions, the one with the newest activity first."""
         states = sorted((s.state for s in self.sessions.values()), key=lambda s: s.last_active_at, reverse=True)
         return [state.summary() for state in states]
+
+    async def search(self, *, ended_only: bool = False, limit: int | None = 100, offset: int = 0) -> Summaries:
+        """Live and ended sessions, the newest activity first: at most `limit` (None: all) after the first `offset`."""
+        records = await self._records.list(status="terminated" if ended_only else None, limit=limit, offset=offset)
+        if ended_only:
+            return [summary(record) for record in records if record.session_id not in self.sessions]
+        live = self.sessions
+        return [
+            live[record.session_id].state.summary() if record.session_id in live else summary(record)
+            for record in records
+        ]
+
+    async def rename(self, session_id: str, title: str) -> None:
+        """Give a session, live or ended, a title.
+
+        Raises:
+            SessionNotFound: nobody has ever seen this id.
+        """
+        session = await self.open(session_id)
+        await session.rename(title)
+        await self._records.update_activity(session_id, title=title)
+        self._tell()  # a list of ended sessions is read from the records
 
     async def details(self, session_id: str) -> dict[str, Any]:
         """Everything that administrators may know about a session, live or ended.
@@ -287,14 +316,7 @@ class SessionManager:
         if record is None:
             raise errors.SessionNotFound
         return {
-            "session_id": record.session_id,
-            "status": record.status,
-            "created_at": record.created_at,
-            "last_active_at": record.last_active_at,
-            "message_count": record.message_count,
-            "total_cost_usd": record.total_cost_usd,
-            "is_resumable": record.is_resumable,
-            "title": record.title,
+            **summary(record).model_dump(),
             "user_id": record.user_id,
             "source": None,
             "model": record.model,
@@ -402,8 +424,12 @@ class SessionManager:
 
     # ------------------------------------------------------------ a process that is lost
 
-    async def _replace_process(self, session: Session, _exit_code: int | None) -> None:
+    async def _lost(self, session: Session) -> None:
         await self.restart(session, "process_died", RESTARTING)
+
+    async def replace_deaf(self, session: Session) -> None:
+        """Replace a process that does not answer any more."""
+        await self.restart(session, "process_hung", DEAF, kill=True, explanation=_DEAF_FAILURE)
 
     async def restart(
         self,
@@ -418,7 +444,7 @@ class SessionManager:
 
         With `kill` by force. A turn that was running fails with `explanation`.
         """
-        if session.ended:
+        if session.ended or session.state.status == "restarting":
             return
         if self.closing or not session.may_restart():
             await self._end(session, "process_died")
@@ -490,16 +516,3 @@ class SessionManager:
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
-
-
-def _summary(record: SessionRecord) -> SessionSummary:
-    return SessionSummary(
-        session_id=record.session_id,
-        status="terminated",
-        created_at=record.created_at,
-        last_active_at=record.last_active_at,
-        message_count=record.message_count,
-        total_cost_usd=record.total_cost_usd,
-        is_resumable=record.is_resumable,
-        title=record.title,
-    )

@@ -7,7 +7,7 @@ that order and in one synchronous step, so that nobody ever sees half of it.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -48,8 +48,8 @@ SETTLE_POLL_S = 0.1
 
 SERVER_STOPPED = "The server was stopped. The conversation is kept; the next message resumes it."
 
-Restart = Callable[["Session", int | None], Awaitable[None]]
-Wake = Callable[["Session"], Awaitable[None]]
+Reaction = Callable[["Session"], Coroutine[Any, Any, None]]
+"""What the manager does about a session: wake an ended one, replace a process that is lost or deaf."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,8 +80,9 @@ class Session:
         state: SessionState,
         *,
         journal: SessionJournal,
-        on_lost: Restart,
-        wake: Wake,
+        on_lost: Reaction,
+        on_deaf: Reaction,
+        wake: Reaction,
         log: Iterable[AnySessionEvent] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,6 +92,7 @@ class Session:
         self.waking = asyncio.Lock()
         self._journal = journal
         self._on_lost = on_lost
+        self._on_deaf = on_deaf
         self._wake = wake
         self._translator = Translator(now=now, total_cost_usd=state.total_cost_usd)
         self._agent: AgentProcess | None = None
@@ -175,12 +177,22 @@ class Session:
     async def interrupt(self) -> bool:
         """Stop the running turn and return when it has ended; False when there was none.
 
-        An interrupt within 2 ms of its query is ignored by the CLI, so it is repeated. A process that does not end the
-        turn within `timeouts.INTERRUPT_RESULT` is given up: stop always stops.
+        A process that does not end the turn within `timeouts.INTERRUPT_RESULT` is given up: stop always stops.
+        """
+        if self._turn is None:
+            return False
+        if not await self._interrupted():
+            await self._on_deaf(self)
+        return True
+
+    async def _interrupted(self) -> bool:
+        """Stop the running turn; False when the process has not answered. The turn has ended in both cases.
+
+        An interrupt within 2 ms of its query is ignored by the CLI, so it is repeated.
         """
         turn, agent = self._turn, self._agent
         if turn is None or agent is None:
-            return False
+            return True
         try:
             async with asyncio.timeout(timeouts.INTERRUPT_RESULT):
                 while not turn.done.is_set():
@@ -188,9 +200,9 @@ class Session:
                     await _wait(turn.done, timeouts.INTERRUPT_REPEAT)
         except TimeoutError:
             log.warning("interrupt_unanswered", session_id=self.session_id, pid=agent.pid)
-            self._end_turn(events.StreamInterrupted())
-            await agent.close()
-            await self._on_end(None)
+            if self._turn is turn:
+                self._end_turn(events.StreamInterrupted())
+            return False
         return True
 
     def answer(
@@ -216,6 +228,14 @@ class Session:
         else:
             refusal = message or "The user does not want this. Ask what to do instead."
             waiting.answer.set_result(PermissionResultDeny(message=refusal))
+
+    async def rename(self, title: str) -> None:
+        """Give the session a title; works for an ended one as well."""
+        async with self.waking:  # an ended session's journal must not be closed under one that comes back
+            self.emit(events.SessionUpdated(title=title))
+            await self._journal.secure()
+            if self.ended:
+                self._journal.close()
 
     def subscribe(self, after_seq: int | None = None) -> Subscription:
         """The session's events after number `after_seq`; None: from now on."""
@@ -283,6 +303,8 @@ class Session:
             await asyncio.gather(agent.send(text, message_id), self._journal.secure())
         except errors.ProcessFailed as error:
             self._fail_turn(errors.friendly(error))
+            if not self.ended:
+                tasks.spawn(self._on_lost(self), name=f"lost-{self.session_id}")
             raise
 
     def _end_turn(self, event: AnySessionEvent) -> None:
@@ -364,7 +386,7 @@ class Session:
             return
         log.warning("process_lost", session_id=self.session_id, pid=self.state.pid, exit_code=exit_code)
         self._fail_turn(errors.process_failure(exit_code))
-        await self._on_lost(self, exit_code)
+        await self._on_lost(self)
 
     def may_restart(self) -> bool:
         """Whether another process may be started: not when they die faster than anybody could use them."""
@@ -384,7 +406,7 @@ class Session:
         """Stop the running turn, if there is one, and give `explanation` as the reason."""
         if self._turn is not None:
             self._turn.failure = explanation
-            await self.interrupt()
+            await self._interrupted()
 
     async def settled(self) -> None:
         """Wait for the end of the running turn, unless it waits for a person."""
@@ -403,9 +425,9 @@ class Session:
         if self.ended:
             return
         self.ended = True
-        await self.interrupt()
+        answered = await self._interrupted()
         if self._agent is not None:
-            await self._agent.close()
+            await self._agent.close(kill=not answered)
         self._fail_turn(errors.process_failure(None))
         self.emit(events.SessionTerminated(reason=reason, message=message, resume_url=resume_url))
         self._agent = self.state.client = self.state.pid = None

@@ -5,6 +5,7 @@ updated by the assignment itself; the conversation is read through `messages` by
 after it has been applied. A late joiner draws the state as it is and then listens: the state is the replay.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 TITLE_CHARS = 80
 INTERRUPTED = "[Response interrupted]"
+_GAP = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")  # control characters too: Postgres takes no NUL
 
 MessageStatus = Literal["queued", "streaming", "complete", "interrupted", "error"]
 ToolStatus = Literal["executing", "success", "error"]
@@ -219,7 +221,7 @@ def _answer(state: SessionState) -> Message:
     for last in reversed(state.messages):
         if last.role == "assistant" and last.status == "streaming":
             return last
-        if last.status != "queued":
+        if last.role == "user" and last.status != "queued":
             break
     return _place(state, Message(f"answer-{state.seq}", "assistant", state.now(), "streaming"))
 
@@ -279,7 +281,7 @@ def _turn_started(state: SessionState, event: events.TurnStarted) -> None:
 
 
 def _title(text: str) -> str:
-    line = " ".join(text.split())
+    line = _GAP.sub(" ", text).strip()
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 

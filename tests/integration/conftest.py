@@ -1,5 +1,6 @@
 """Real parts: the bundled CLI against the scripted Messages API, a real database, and the server as a process."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -130,6 +131,13 @@ async def run_turn(session: Session, text: str) -> list[events.AnySessionEvent]:
 def answer(session: Session) -> str:
     """The text of the last assistant message."""
     return next(m.text for m in reversed(session.state.messages) if m.role == "assistant")
+
+
+async def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until something is so, for at most that long."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 def processes_marked(text: str) -> list[psutil.Process]:

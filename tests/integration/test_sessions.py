@@ -13,15 +13,9 @@ from claude_pattern import errors, events
 from claude_pattern.sessions.manager import SessionManager
 from claude_pattern.sessions.session import Session
 from claude_pattern.testing.messages_api import MessagesAPI
-from tests.integration.conftest import answer, processes_marked, run_turn
+from tests.integration.conftest import answer, processes_marked, run_turn, wait_for
 
 WORDS_20 = " ".join(f"word{n}" for n in range(1, 21))
-
-
-async def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_streamed_answer_arrives_exactly(manager: SessionManager) -> None:

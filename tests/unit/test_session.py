@@ -24,12 +24,13 @@ class Harness:
     def __init__(self, folder: Path) -> None:
         now = datetime.now(UTC)
         self.clock = 0.0
-        self.lost: list[int | None] = []
+        self.lost: list[str] = []
         self.journal = SessionJournal(folder / "s.jsonl")
         self.session = Session(
             SessionState("s", now, now, status="active"),
             journal=self.journal,
             on_lost=self._lost,
+            on_deaf=self._deaf,
             wake=self._wake,
             now=lambda: self.clock,
         )
@@ -37,8 +38,11 @@ class Harness:
         self.published: list[events.AnySessionEvent] = []
         self.session.state.listen(self.published.append)
 
-    async def _lost(self, _session: Session, exit_code: int | None) -> None:
-        self.lost.append(exit_code)
+    async def _lost(self, _session: Session) -> None:
+        self.lost.append("lost")
+
+    async def _deaf(self, _session: Session) -> None:
+        self.lost.append("deaf")
 
     async def _wake(self, session: Session) -> None:
         raise errors.SessionNotResumable
@@ -71,7 +75,7 @@ async def test_half_an_emoji_stops_neither_the_session_nor_its_journal(harness: 
     harness.session.emit(events.ToolUse(tool_use_id="t", tool="Bash", input={half: [{"deep": half}, 1]}))
     await harness.agent.finish(f"cut {half}")
 
-    text = b"\xef\xbf\xbd".decode()
+    text = "\N{REPLACEMENT CHARACTER}"
     assert [m.text for m in harness.session.state.messages] == [f"hello {text}", f"cut {text}"]
     assert harness.session.state.tools["t"].input == {text: [{"deep": text}, 1]}
     assert [entry.event for entry in harness.journal.read()] == harness.published
@@ -205,8 +209,7 @@ async def test_a_process_that_does_not_stop_is_given_up_and_replaced(
     await harness.session.interrupt()
 
     assert harness.types[-1] == "stream_interrupted"
-    assert harness.agent.closed == 1
-    assert harness.lost == [None]
+    assert harness.lost == ["deaf"]
 
 
 async def test_a_refused_key_ends_the_turn_at_once(harness: Harness) -> None:
@@ -286,7 +289,7 @@ async def test_a_process_that_dies_fails_the_turn_and_is_reported(harness: Harne
 
     assert isinstance(end, events.StreamError)
     assert (end.code, end.suggested_action, end.partial_preserved) == ("process_died", "retry", True)
-    assert harness.lost == [-9]
+    assert harness.lost == ["lost"]
 
 
 async def test_a_message_to_a_dead_process_fails_its_turn(harness: Harness) -> None:
@@ -296,6 +299,7 @@ async def test_a_message_to_a_dead_process_fails_its_turn(harness: Harness) -> N
 
     assert harness.types == ["turn_started", "stream_error"]
     assert not harness.session.state.is_query_active
+    await until(lambda: harness.lost == ["lost"])
 
 
 async def test_messages_wait_while_the_process_is_replaced(harness: Harness) -> None:
