@@ -125,7 +125,7 @@ def _announce(platform: "Platform", listener: socket.socket, welcome: "Welcome |
         f"  Sign in:     http://{shown}:{port}/login?code={platform.keys.login_code()}",
         "               (works once, within ten minutes)",
         f"  Credential:  {platform.credential.source}",
-        "  Isolation:   none - agents run as this user; run it in the container to fence them in",
+        "  Isolation:   none (agents run as this user, with its rights)",
         f"  Data:        {platform.settings.data_dir.resolve()}",
     ]
     if platform.keys.key_file is not None:

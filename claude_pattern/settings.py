@@ -87,7 +87,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65_535, description="Port to bind; 0 takes a free one.")
     data_dir: Path = Field(Path("data"), description="Where the server keeps its database, transcripts and keys.")
     database_url: str = Field(
-        "sqlite:///data/sessions.db", description="SQLite or Postgres; the async driver is filled in."
+        "sqlite:///data/sessions.db",
+        description="SQLite or Postgres; the async driver is filled in. Unset: `sessions.db` in DATA_DIR.",
     )
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
     claude_cli_path: Path | None = Field(

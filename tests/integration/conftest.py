@@ -219,6 +219,7 @@ def start_server(tmp_path: Path, project: Path) -> Iterator[Callable[..., Server
                 "CLAUDE_SDK_PATTERN_API_KEY": KEY,
                 "PREWARM_POOL_SIZE": "1",
                 **api.env(),
+                **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
                 **variables,
             }
             (tmp_path / "home").mkdir(exist_ok=True)

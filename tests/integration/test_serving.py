@@ -223,7 +223,9 @@ def test_acknowledged_sessions_are_in_a_sound_database_after_a_kill(start_server
 
 def test_the_demo_needs_no_setting_and_cleans_up(tmp_path: Path) -> None:
     output = tmp_path / "demo.log"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    environment = {"PATH": os.environ["PATH"], **own, **coverage}
     with output.open("w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "claude_pattern", "demo", "--port", "0"],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from claude_agent_sdk import Message, PermissionResult, ResultMessage, StreamEvent, SystemMessage, ToolPermissionContext
@@ -125,6 +126,7 @@ class FakeLauncher:
         self.settings = settings or load(env_file=None)
         self.options = self
         self.working_dir = "/work"
+        self.config_dir = Path("/nonexistent/claude")
         self.failing = 0
         self.hold = asyncio.Event()
         self.hold.set()
@@ -155,9 +157,7 @@ class FakeLauncher:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let other tasks run until something is so."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came true")
+    """Let other tasks run until something is so; a database may take its time."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)

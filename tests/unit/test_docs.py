@@ -3,17 +3,21 @@
 import ast
 import os
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import typer
 from _pytest.mark import ParameterSet
+from fastapi import FastAPI
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import claude_pattern
 from claude_pattern import cli
+from claude_pattern.api import health, rest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -114,6 +118,24 @@ def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
     versions = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert versions[0] == claude_pattern.__version__
+
+
+def test_the_settings_are_documented_as_they_are() -> None:
+    written = runpy.run_path(str(ROOT / "scripts" / "settings_docs.py"))
+
+    assert written["table"]() in (ROOT / "README.md").read_text(), "run scripts/fix"
+    assert written["example"]() == (ROOT / ".env.example").read_text(), "run scripts/fix"
+
+
+def test_every_route_in_the_readme_exists() -> None:
+    app = FastAPI()
+    app.include_router(rest.router(cast("Any", None), cast("Any", None)))
+    app.include_router(health.router(cast("Any", None)))
+    routes = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    named = set(re.findall(r"`([A-Z]+) (/api/v1/[^`]*)`", (ROOT / "README.md").read_text()))
+
+    assert len(named) >= 8
+    assert named - routes == set()
 
 
 def test_the_help_of_the_command_shows_examples() -> None:
