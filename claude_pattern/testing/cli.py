@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import claude_agent_sdk
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 
+from claude_pattern.process.options import bundled_cli as bundled_cli  # part of these helpers
 from claude_pattern.testing.messages_api import MessagesAPI, ThreadedMessagesAPI
 
 AnyMessagesAPI = MessagesAPI | ThreadedMessagesAPI
@@ -19,11 +19,6 @@ _FOREIGN = ("ANTHROPIC_", "CLAUDE", "AWS_", "GOOGLE_", "AZURE_", "CLOUD_ML_", "V
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _SDK = ("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_AGENT_SDK_*", "CLAUDE_CODE_SDK_*", "CLAUDE_CODE_ENABLE_SDK_*", "PWD")
 """What the SDK itself sets, as patterns of the shell."""
-
-
-def bundled_cli() -> Path:
-    """The Claude Code CLI inside the installed SDK."""
-    return Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 
 
 def isolated_environment(tmp_path: Path, api: AnyMessagesAPI) -> dict[str, str]:
