@@ -1,6 +1,7 @@
 """What people can do, with every failure told to the one who did it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from claude_pattern.sessions.session import Session
 
     from .components.composer import Composer
+    from .ended import EndedSessions
 
 
 class Welcome(Protocol):
@@ -34,8 +36,11 @@ class Welcome(Protocol):
 class Desk:
     """One browser tab at work: everything that concerns no single session."""
 
-    def __init__(self, manager: "SessionManager", welcome: Welcome | None, *, asks_first: bool) -> None:
+    def __init__(
+        self, manager: "SessionManager", ended: "EndedSessions", welcome: Welcome | None, *, asks_first: bool
+    ) -> None:
         self.manager = manager
+        self.ended = ended
         self.banner = welcome.banner if welcome else None
         self.prompts = tuple(welcome.prompts) if welcome else ()
         self.asks_first = asks_first
@@ -71,6 +76,25 @@ class Desk:
         with Told():
             await self.manager.destroy(session_id)
 
+    async def rename(self, session_id: str, title: str) -> bool:
+        """Give a session another title; False when it was refused, which has been told then."""
+        with Told():
+            await self.manager.rename(session_id, title)
+            return True
+        return False
+
+    async def resume(self, session_id: str) -> bool:
+        """Bring an ended session back; False when that failed, which has been told then."""
+        with Told(), notices.while_working(texts.RESUMING):
+            await self.manager.resume(session_id)
+            return True
+        return False
+
+    async def resume_and_show(self, session_id: str) -> None:
+        """Bring an ended session back and go there; its page says what helps if that fails."""
+        ui.navigate.to(address(session_id))
+        await self.resume(session_id)
+
 
 class Actions:
     """What people can do in one session, from one tab."""
@@ -86,8 +110,11 @@ class Actions:
         return self._session.state
 
     async def send(self, text: str) -> bool:
-        """Send a message, or queue it behind the running turn; False when it was refused, which has been told then."""
-        with Told():
+        """Send a message, or queue it behind the running turn; False when it was refused, which has been told then.
+
+        An ended session comes back for it.
+        """
+        with Told(), self._waking():
             await self._session.send(text, queue=True)
             return True
         return False
@@ -99,8 +126,15 @@ class Actions:
 
     async def retry(self) -> None:
         """Send the last message again."""
-        with Told():
+        with Told(), self._waking():
             await self._session.retry()
+
+    def _waking(self) -> AbstractContextManager[None]:
+        return notices.while_working(texts.RESUMING) if self.state.status == "terminated" else nullcontext()
+
+    async def resume(self) -> None:
+        """Bring the session back."""
+        await self.desk.resume(self.state.session_id)
 
     async def new_session(self) -> None:
         """Open another session and go there."""

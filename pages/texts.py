@@ -15,6 +15,7 @@ USED_LINK = "This sign-in link has been used already, or is too old. Sign in wit
 NEW_SESSION = "New session"
 STARTING = "Starting…"
 SESSIONS = "Sessions"
+ENDED_SESSIONS = "Ended"
 SEARCH_SESSIONS = "Search sessions"
 NO_SESSIONS = "No sessions yet"
 NO_MATCH = "No session has this title"
@@ -24,8 +25,13 @@ WORKING = "Working"
 COPY_ID = "Copy session ID"
 END_SESSION = "End session"
 END_QUESTION = "End this session?"
-END_CONSEQUENCE = "Its agent process stops and the conversation leaves this list."
+END_CONSEQUENCE = "Its agent process stops. The conversation is kept, and can be resumed."
+RENAME = "Rename"
+RENAME_QUESTION = "Rename this session"
+TITLE = "Title"
+SAVE = "Save"
 CANCEL = "Cancel"
+RESUME = "Resume"
 OPEN_MENU = "Open the session list"
 CLOSE_MENU = "Close the session list"
 THEME = "Theme"
@@ -47,6 +53,11 @@ WITHDRAW = "Withdraw"
 
 # tools
 EXECUTING = "Executing..."
+WAITING = {
+    "permission": "Waiting for permission",
+    "question": "Waiting for your answer",
+    "plan": "Waiting for your answer",
+}
 ERROR = "Error"
 OUTPUT = "Output"
 NO_OUTPUT = "No output"
@@ -73,8 +84,12 @@ SEND = "Send"
 STOP = "Stop"
 PLACEHOLDER = "Message the agent"
 PLACEHOLDER_BUSY = "Queue the next message"
+PLACEHOLDER_ENDED = "Message the agent to continue"
 
 # states
+STANDING = {"restarting": "Restarting...", "terminated": "Ended"}
+OPENING = "Opening the conversation..."
+RESUMING = "Resuming the session..."
 CONNECTING = "Connecting..."
 CONNECTED = "Connected"
 RECONNECTING = "Reconnecting..."
@@ -83,11 +98,13 @@ WELCOME_TEXT = "The agent works in this server's project folder with its tools, 
 ASKS_FIRST = "It asks you before it changes anything."
 TRY_THESE = "Try one of these prompts"
 NOT_FOUND = "Session not found"
-NOT_FOUND_TEXT = "It has ended, or it never was on this server. Your other sessions are in the list."
+NOT_FOUND_TEXT = "It is not on this server any more, or it never was. Your other sessions are in the list."
+NOT_RESUMABLE = "Session not found or not resumable"
+NOT_RESUMABLE_TEXT = "It has ended for good, or it never was on this server. A new session starts afresh."
 NO_PAGE = "There is no such page"
 NO_PAGE_TEXT = "The address may have a typing error, or the page is gone."
 TO_SESSIONS = "Go to the sessions"
-ENDED = "This session has ended."
+ENDED = "This session has ended and cannot be resumed."
 START_NEW_SESSION = "Start new session"
 DISMISS = "Dismiss"
 

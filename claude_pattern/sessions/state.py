@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 TITLE_CHARS = 80
 INTERRUPTED = "[Response interrupted]"
-_GAP = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")  # control characters too: Postgres takes no NUL
+_GAP = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # no database takes all of these
 
 MessageStatus = Literal["queued", "streaming", "complete", "interrupted", "error"]
 ToolStatus = Literal["executing", "success", "error"]
@@ -42,9 +42,7 @@ Listener = Callable[[AnySessionEvent], None]
 
 # A part is compared by identity: it is one place of the conversation, not a value.
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class TextPart:
-    """One block of the model's text; it grows while it streams."""
-
+class _WrittenPart:
     block: int
     markdown: MarkdownStream = field(default_factory=MarkdownStream)
 
@@ -54,17 +52,14 @@ class TextPart:
         return self.markdown.text
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class ThinkingPart:
+@dataclass(slots=True, eq=False)
+class TextPart(_WrittenPart):
+    """One block of the model's text; it grows while it streams."""
+
+
+@dataclass(slots=True, eq=False)
+class ThinkingPart(_WrittenPart):
     """One block of the model's thinking."""
-
-    block: int
-    markdown: MarkdownStream = field(default_factory=MarkdownStream)
-
-    @property
-    def text(self) -> str:
-        """The thinking so far."""
-        return self.markdown.text
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -138,6 +133,7 @@ class SessionState:
     is_query_active: bool = False
     is_resumable: bool = True
     title: str | None = None
+    parent_session_id: str | None = None
     model: str | None = None
     permission_mode: str = "default"
     activity: str = ""
@@ -280,8 +276,13 @@ def _turn_started(state: SessionState, event: events.TurnStarted) -> None:
     _place(state, Message(f"answer-{event.message_id}", "assistant", state.now(), "streaming"))
 
 
+def one_line(text: str) -> str:
+    """`text` as a title: white space, control characters and halves of characters have become single spaces."""
+    return _GAP.sub(" ", text).strip()
+
+
 def _title(text: str) -> str:
-    line = _GAP.sub(" ", text).strip()
+    line = one_line(text)
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 

@@ -21,7 +21,8 @@ class Composer(ui.element, component="../static/composer.js"):
     the text returns to the field.
     """
 
-    busy = BindableProperty(on_change=lambda sender, value: cast(Composer, sender)._show_busy(value))
+    busy = BindableProperty(on_change=lambda sender, _: cast(Composer, sender)._show())
+    status = BindableProperty(on_change=lambda sender, _: cast(Composer, sender)._show())
 
     def __init__(
         self,
@@ -40,16 +41,17 @@ class Composer(ui.element, component="../static/composer.js"):
                 "labels": {"message": texts.MESSAGE, "send": texts.SEND, "stop": texts.STOP},
             }
         )
-        self.busy = False
-        self._show_busy(False)
+        self.busy, self.status = False, "active"
+        self._show()
         self.on("send", self._send)
         if on_stop is not None:
             self.on("stop", on_stop, [])
 
     def follow(self, state: SessionState) -> None:
-        """Offer Stop while the session works, and be gone when it has ended."""
+        """Offer Stop while the session works, and be gone when it has ended for good."""
         bind_from(self, "busy", state, "is_query_active", self_strict=False)
-        self.bind_visibility_from(state, "status", lambda status: status != "terminated")
+        bind_from(self, "status", state, "status", self_strict=False)
+        self.bind_visibility_from(state, "status", lambda status: status != "terminated" or state.is_resumable)
 
     def restore(self, text: str) -> None:
         """Put a text back into the field, before what has been written meanwhile."""
@@ -64,6 +66,7 @@ class Composer(ui.element, component="../static/composer.js"):
             f"if (field) field.settle({taken}); else if ({taken}) localStorage.removeItem({storage});"
         )
 
-    def _show_busy(self, busy: bool) -> None:
-        self.props["busy"] = busy
-        self.props["placeholder"] = texts.PLACEHOLDER_BUSY if busy else texts.PLACEHOLDER
+    def _show(self) -> None:
+        waits = self.busy or self.status == "restarting"
+        now = texts.PLACEHOLDER_ENDED if self.status == "terminated" else texts.PLACEHOLDER
+        self.props.update({"busy": self.busy, "placeholder": texts.PLACEHOLDER_BUSY if waits else now})

@@ -39,8 +39,8 @@ class Conversation(Boundary):
         self._structure_changed = False
         self._older = max(0, len(self._sent()) - PAGE)
         self.classes("transcript")
-        with self, ui.element("div").classes("scroller") as log:
-            log.props.update({"role": "log", "aria-label": texts.CONVERSATION, "aria-live": "off", "tabindex": 0})
+        with self, ui.element("div").classes("scroller") as self._log:
+            self._log.props.update({"role": "log", "aria-label": texts.CONVERSATION, "aria-live": "off", "tabindex": 0})
             with ui.element("div").classes("thread"):
                 self._greeting = Greeting(actions.desk, actions.send)
                 self._more = Button(texts.SHOW_OLDER, kind="outlined older", on_click=self._show_older)
@@ -100,7 +100,9 @@ class Conversation(Boundary):
         reconcile(self._request_box, self._requests, list(self._state.requests.values()), self._card)
         queued = [message for message in self._state.messages if message.status == "queued"]
         reconcile(self._queue_box, self._queued, queued, self._user_message)
-        self._greeting.set_visibility(not self._state.messages)
+        empty = not self._state.messages
+        self._greeting.set_visibility(empty)
+        self._log.classes(add="from-top" if empty else "", remove="" if empty else "from-top")
         self._more.set_visibility(self._older > 0)
         if streaming and isinstance(before, MessageView) and not before.streaming:
             self._announcer.set_text(before.item.text[:ANNOUNCED_CHARS])

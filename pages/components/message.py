@@ -161,9 +161,14 @@ class NoticeView(Notice):
     def __init__(self, part: NoticePart, actions: Actions) -> None:
         super().__init__(part.level, part.text)
         self.item = part
+        state = actions.state
         with self:
             if part.action == "retry":
-                Button(texts.RETRY, icon="retry", kind="outlined only-in-last", on_click=actions.retry)
+                retry = Button(texts.RETRY, icon="retry", kind="outlined only-in-last", on_click=actions.retry)
+                retry.bind_visibility_from(state, "status", lambda status: status != "restarting")
+            elif part.action == "resume" and state.is_resumable:
+                resume = Button(texts.RESUME, icon="retry", kind="outlined only-in-last", on_click=actions.resume)
+                resume.bind_visibility_from(state, "status", lambda status: status == "terminated")
             elif part.action in ("start_new_session", "resume"):
                 Button(texts.START_NEW_SESSION, icon="plus", kind="outlined only-in-last", on_click=actions.new_session)
 
@@ -178,7 +183,7 @@ class ToolView(ToolCard):
     def __init__(self, call: ToolCall, actions: Actions) -> None:
         self._views: list[Any] = []
         self._actions = actions
-        super().__init__(call)
+        super().__init__(call, actions.state.requests)
 
     def sync(self) -> None:
         """Bring the card and what is inside it up to date."""

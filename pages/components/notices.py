@@ -1,6 +1,10 @@
 """What goes wrong, and what is not there: toasts, notices, empty pages."""
 
-from nicegui import ui
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nicegui import context, ui
 
 from claude_pattern.errors import friendly
 
@@ -8,6 +12,7 @@ from .. import texts
 from .controls import Icon, Text
 
 STAYS_MS = 15_000
+PATIENCE_S = 0.3
 
 
 def tell(error: BaseException) -> None:
@@ -32,6 +37,25 @@ def mention(sentence: str) -> None:
 def working(sentence: str) -> ui.notification:
     """Show that something takes its time; the caller dismisses it."""
     return ui.notification(sentence, spinner=True, position="top", timeout=None, textColor="inherit", classes="toast")
+
+
+@contextmanager
+def while_working(sentence: str) -> Iterator[None]:
+    """Show that something takes its time, as long as the block lasts; nothing flashes up for what is quick."""
+    client, shown = context.client, list[ui.notification]()
+
+    def show() -> None:
+        if not client.is_deleted:
+            with client:
+                shown.append(working(sentence))
+
+    timer = asyncio.get_running_loop().call_later(PATIENCE_S, show)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for notice in shown:
+            notice.dismiss()
 
 
 class EmptyPage(ui.element):

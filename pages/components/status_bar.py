@@ -31,6 +31,7 @@ class Connection(ui.element, component="../static/connection.js"):
 
 
 def _draw(state: SessionState) -> None:
+    Text().classes("standing").bind_text_from(state, "status", lambda status: texts.STANDING.get(status, ""))
     Text().classes("activity").bind_text_from(state, "activity")
     ui.element("span").classes("spring")
     Text().classes("wide-only").bind_text_from(state, "model", lambda model: model or "")

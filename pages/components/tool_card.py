@@ -1,11 +1,12 @@
 """A tool call: one line that says what it does and how it went, input and output folded below."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from nicegui import ui
 
 from claude_pattern.sessions.markdown import code_to_html
-from claude_pattern.sessions.state import ToolCall
+from claude_pattern.sessions.state import OpenRequest, ToolCall
 
 from .. import texts
 from . import tool_text
@@ -18,12 +19,13 @@ TICK_S = 1.0
 
 
 class ToolCard(ui.element):
-    """Follows one tool call."""
+    """Follows one tool call; `requests` are the session's open ones, which it may wait for."""
 
-    def __init__(self, call: ToolCall) -> None:
+    def __init__(self, call: ToolCall, requests: Mapping[str, OpenRequest]) -> None:
         super().__init__("div")
         self.item = call
-        self._status = ""
+        self._requests = requests
+        self._shown: tuple[str, OpenRequest | None] = ("", None)
         self._inside: ui.element | None = None
         self.classes("tool")
         self.props.update({"role": "group", "aria-label": texts.tool(call.tool)})
@@ -45,19 +47,24 @@ class ToolCard(ui.element):
 
     def sync(self) -> None:
         """Draw the status, and the output when it is there."""
-        call = self.item
-        if call.status == self._status:
+        call, request = self.item, self._request()
+        if (call.status, request) == self._shown:
             return
-        self._status = call.status
-        self.classes(replace=f"tool {call.status}")
+        self._shown = call.status, request
+        self.classes(replace="tool waiting" if request else f"tool {call.status}")
         if call.status == "executing":
-            self._label.set_text(texts.EXECUTING)
+            self._label.set_text(texts.WAITING[request.kind] if request else texts.EXECUTING)
             return
         self._label.set_text(texts.complete(call.duration_ms) if call.status == "success" else texts.ERROR)
         self._elapsed.set_text("")
         if self._clock is not None:
             self._clock.cancel()
         self._draw_output()
+
+    def _request(self) -> OpenRequest | None:
+        if self.item.status != "executing":
+            return None
+        return next((r for r in self._requests.values() if r.tool_use_id == self.item.tool_use_id), None)
 
     def nested(self) -> ui.element:
         """The place of what a sub-agent does."""

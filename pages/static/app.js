@@ -35,7 +35,10 @@ const waiting = setInterval(() => {
   clearInterval(waiting);
   showTheme();
   window.socket.on("connect", () => showConnection("online"));
-  window.socket.on("disconnect", () => showConnection("offline"));
+  window.socket.on("disconnect", () => {
+    showConnection("offline");
+    leaveIfSignedOut();
+  });
   window.socket.on("connect_error", leaveIfSignedOut);
 }, 50);
 

@@ -41,7 +41,7 @@ export default {
       }
     },
     send() {
-      const text = this.$refs.field.value;
+      const text = this.$refs.field.value.toWellFormed(); // half an emoji is no JSON for the server
       if (!text.trim() || this.length > this.max || document.body.dataset.connection === "offline") return;
       this.unsettled.push(text);
       this.write("");

@@ -83,6 +83,16 @@ class Play:
     def fail(self, status: int) -> None:
         self._call("fail", {"status": status})
 
+    def end(self) -> None:
+        self._call("end")
+
+    def end_for_good(self) -> None:
+        self._call("end_for_good")
+
+    def die(self) -> None:
+        """The process ends; `stage.call("starts")` lets the next one start."""
+        self._call("die")
+
     def look(self) -> dict[str, Any]:
         seen: dict[str, Any] = self._call("look")
         return seen

@@ -5,6 +5,7 @@ from the test, by POST to /api/stage/... with the API key.
 """
 
 import asyncio
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,8 +55,10 @@ def make_manager(folder: Path, *, max_sessions: int = 5) -> tuple[SessionManager
 class Puppeteer:
     """Plays the agents of a manager's sessions; each public method is a route."""
 
-    def __init__(self, manager: SessionManager) -> None:
+    def __init__(self, manager: SessionManager, folder: Path) -> None:
         self.manager = manager
+        self._launcher = cast("FakeLauncher", manager._launcher)
+        self._database = folder / "sessions.db"
         self._answers: list[dict[str, Any]] = []
 
     def agent(self, session_id: str) -> FakeAgent:
@@ -99,16 +102,37 @@ class Puppeteer:
     async def create(self) -> str:
         return (await self.manager.create()).session_id
 
+    async def end(self, session_id: str) -> None:
+        await self.manager.destroy(session_id)
+
+    async def end_for_good(self, session_id: str) -> None:
+        self.manager.get(session_id).state.is_resumable = False
+        await self.manager.destroy(session_id)
+        await self.manager._records.mark_terminated(session_id, "user_requested", is_resumable=False)
+
+    async def die(self, session_id: str) -> None:
+        """The process ends; the next one starts when `starts` says so."""
+        self._launcher.hold.clear()
+        tasks.spawn(self.agent(session_id).die(), name="die")
+
+    async def starts(self) -> None:
+        self._launcher.hold.set()
+
     async def clear(self) -> None:
+        self._launcher.hold.set()
+        self._answers = []
         for session_id in tuple(self.manager.sessions):
             await self.manager.destroy(session_id)
+        with sqlite3.connect(self._database) as database:
+            database.execute("DELETE FROM sessions")
+        database.close()
 
 
 def make_app(folder: Path) -> Guard:
     settings = load(env_file=None, claude_sdk_pattern_api_key=KEY, data_dir=folder)
     keys = Keys.load(settings, folder)
     manager, records = make_manager(folder)
-    puppets = Puppeteer(manager)
+    puppets = Puppeteer(manager, folder)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -119,9 +143,9 @@ def make_app(folder: Path) -> Guard:
 
     app = FastAPI(lifespan=lifespan)
     app.post("/api/stage/login_code")(keys.login_code)
-    for name in ("create", "clear"):
+    for name in ("create", "clear", "starts"):
         app.post(f"/api/stage/{name}")(getattr(puppets, name))
-    for name in ("send", "emit", "stream", "ask", "finish", "fail", "look", "answers"):
+    for name in ("send", "emit", "stream", "ask", "finish", "fail", "look", "answers", "end", "end_for_good", "die"):
         app.post(f"/api/stage/{{session_id}}/{name}")(getattr(puppets, name))
     import_module("claude_pattern.pages").mount(app, manager=manager, keys=keys, settings=settings, welcome=Welcome())
     return Guard(app, keys=keys, settings=settings)

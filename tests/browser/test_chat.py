@@ -102,11 +102,13 @@ def test_ending_a_session_asks_first_and_shows_it_in_every_tab(new_context: NewC
     mine.get_by_role("button", name="Actions for Short life").click()
     mine.get_by_role("button", name="End session").click()
     mine.get_by_role("dialog").get_by_role("button", name="End session").click()
-    expect(mine.get_by_role("link", name="Short life")).to_have_count(0)
+    for page in (mine, other):
+        expect(page.get_by_role("list", name="Sessions").get_by_role("link")).to_have_count(0)
+        expect(page.get_by_role("list", name="Ended").get_by_role("link")).to_contain_text("Short life")
     expect(log).to_contain_text("Session ended.")
-    expect(message(other)).to_be_hidden()
     other.reload()
-    expect(other.get_by_role("heading", name="Session not found")).to_be_visible()
+    expect(log).to_contain_text("Session ended.")
+    expect(log.get_by_role("button", name="Resume")).to_be_visible()
 
 
 def test_the_id_of_a_session_is_copied(new_context: NewContext, stage: Stage) -> None:
@@ -154,6 +156,23 @@ def test_a_tool_card_follows_its_call(page: Page, stage: Stage) -> None:
     expect(card.locator("pre").last).to_be_hidden()
     card.locator("summary").click()
     expect(card.locator("pre").last).to_have_text("total 0\nred.txt")
+
+
+def test_a_tool_that_needs_permission_says_so_until_it_has_it(page: Page, stage: Stage) -> None:
+    play = stage.session("Look")
+    log = open_session(page, play)
+    card = log.get_by_role("group", name="Tool: Bash")
+    play.tool("Bash", BASH)
+    expect(card).to_contain_text("Executing...")
+    play.ask("Bash", BASH)
+    expect(card).to_contain_text("Waiting for permission")
+    expect(card).not_to_contain_text("Executing...")
+    page.reload()
+    expect(card).to_contain_text("Waiting for permission")
+    page.get_by_role("button", name="Allow once").click()
+    expect(card).to_contain_text("Executing...")
+    play.tool_ends("done")
+    expect(card).to_contain_text("Complete (1.2s)")
 
 
 def test_a_failed_tool_shows_its_reason_in_red(page: Page, stage: Stage) -> None:
@@ -293,6 +312,30 @@ def test_nothing_that_the_model_or_a_tool_says_becomes_markup_or_leaves_the_brow
     assert log.locator("img, script, a[href^=javascript]").count() == 0
     assert page.evaluate("window.hit") is None
     assert [url for url in foreign if not url.startswith(("data:", "ws:"))] == []
+
+
+def test_half_an_emoji_and_control_characters_break_no_page(page: Page, stage: Stage) -> None:
+    odd = "a\ud83d\x00\x1b[31m\x07\u202e\ufffeb"
+    play = stage.session(odd)
+    log = open_session(page, play)
+    play.emit({"type": "thinking_delta", "delta": odd}, {"type": "session_warning", "reason": odd, "message": odd})
+    play.say(f"{odd} `{odd}`\n\n```\n{odd}\n```", 1)
+    play.tool(f"Ba{odd}sh", {"command": odd, odd: odd})
+    play.ask("Bash", {"command": odd})
+    play.ask("AskUserQuestion", {"questions": [{"question": odd, "header": odd, "options": [{"label": odd}]}]})
+    play.ask("ExitPlanMode", {"plan": odd})
+    expect(page.get_by_role("button", name="Approve plan")).to_be_visible()
+    page.get_by_role("group", name="AskUserQuestion").get_by_role("button", name="Skip").click()
+    play.tool_ends({"error": odd}, status="error")
+    expect(log.get_by_text("Error", exact=True)).to_be_visible()
+    play.emit({"type": "stream_error", "error": odd, "partial_preserved": True, "suggested_action": "none"})
+    play.emit({"type": "session_updated", "title": odd})
+    play.end()
+    expect(log.get_by_role("button", name="Resume")).to_be_visible()
+    page.reload()
+    expect(log.get_by_role("button", name="Resume")).to_be_visible()
+    log.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("status")).not_to_contain_text("Ended")
 
 
 # ---------------------------------------------------------------- requests of the agent

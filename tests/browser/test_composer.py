@@ -79,10 +79,13 @@ def test_a_text_over_the_limit_is_counted_and_kept_back(page: Page, field: Locat
     assert len(sent(page)[0]) == LIMIT
 
 
-def test_the_field_goes_with_its_session(page: Page, field: Locator, stage: Stage) -> None:
-    stage.call("clear")
-    expect(field).to_be_hidden()
-    expect(page.get_by_text("This session has ended.")).to_be_visible()
+def test_half_an_emoji_that_is_typed_is_sent_like_any_text(page: Page, field: Locator) -> None:
+    field.evaluate("(e) => { e.value = 'half \\ud83d'; e.dispatchEvent(new Event('input')); }")
+    field.press("Enter")
+    expect(page.locator(".bubble")).to_have_text("half \N{REPLACEMENT CHARACTER}")
+    field.fill("and on")
+    field.press("Enter")
+    expect(page.locator(".bubble")).to_have_count(2)
 
 
 def test_while_a_reply_streams_messages_wait_and_can_be_taken_back(page: Page, field: Locator, stage: Stage) -> None:

@@ -67,6 +67,18 @@ def test_nothing_sticks_out_of_a_narrow_window(width: int, new_context: NewConte
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_the_welcome_is_read_from_its_top(new_context: NewContext, stage: Stage) -> None:
+    play = stage.session()
+    page = new_context(width=360, height=420).new_page()
+    for address in ("/", f"/chat/{play.id}"):
+        page.goto(address)
+        expect(page.get_by_role("heading", name="What shall we work on?")).to_be_in_viewport(ratio=1)
+        expect(page.get_by_role("button", name="bash")).not_to_be_in_viewport()
+    play.send("Hello")
+    play.say("\n\n".join(f"Paragraph {n}" for n in range(30)))
+    expect(page.get_by_text("Paragraph 29")).to_be_in_viewport()
+
+
 def test_a_narrow_window_has_the_sessions_in_a_drawer(new_context: NewContext, stage: Stage) -> None:
     first, second = stage.session("First"), stage.session("Second")
     page = new_context(width=360, height=740).new_page()

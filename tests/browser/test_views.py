@@ -1,6 +1,7 @@
 """What the views do on the server, seen by NiceGUI's simulated user: fast, and exact about what is sent."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
@@ -200,9 +201,57 @@ async def test_a_warning_is_shown_after_what_has_been_said(user: User, manager: 
         await user.should_see(sentence)
 
 
-async def test_an_ended_session_offers_a_new_one(user: User, manager: SessionManager) -> None:
+async def test_an_ended_session_comes_back_by_a_click(user: User, manager: SessionManager) -> None:
     session = await open_session(user, manager, "Hello")
     await manager.destroy(session.session_id)
     await user.should_see("Session ended.")
-    await user.should_see("Start new session")
-    await user.should_see("This session has ended.")
+    user.find("Resume").click()
+    await user.should_not_see("Resume")
+    assert manager.sessions == {session.session_id: session}
+
+
+async def test_an_ended_session_that_nobody_looks_at_is_read_and_let_go(user: User, manager: SessionManager) -> None:
+    session_id = (await open_session(user, manager, "Hello")).session_id
+    await user.open("/")
+    await manager.destroy(session_id)
+    manager._ended.clear()  # as after a restart of the server
+    await user.open(f"/chat/{session_id}")
+    await user.should_see("Hello")
+    await user.should_see("Resume")
+    assert session_id in manager._ended
+    await user.open("/")
+    for client in tuple(Client.instances.values()):
+        client.delete()
+    gc.collect()
+    assert session_id not in manager._ended
+
+
+async def test_the_ended_sessions_are_read_once_for_all_tabs_and_by_nobody_without_one(
+    user: User, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    real = manager.recent_ended
+
+    async def count(limit: int) -> Any:
+        nonlocal reads
+        reads += 1
+        return await real(limit)
+
+    monkeypatch.setattr(manager, "recent_ended", count)
+    sessions = [await manager.create() for _ in range(2)]
+    assert reads == 0
+    for _ in range(3):
+        await user.open("/")
+    await asyncio.sleep(SLOT)
+    before = reads
+    for session in sessions:
+        await session.send("Ended together")
+        await manager.destroy(session.session_id)
+    await user.should_see("Ended together")
+    assert reads - before <= 8  # two sessions, two changes each, and one more read after each at most
+    for client in tuple(Client.instances.values()):
+        client.delete()
+    before = reads
+    await manager.create()
+    await asyncio.sleep(SLOT)
+    assert reads == before

@@ -49,6 +49,12 @@ def test_the_first_message_becomes_the_title_in_one_short_line(state: SessionSta
     assert len(state.title) <= 80
 
 
+def test_control_characters_of_a_message_do_not_get_into_the_title(state: SessionState) -> None:
+    apply(state, turn("\x00\x1b[31mRed\x07\x85 alert\u200d!\n"))
+
+    assert state.title == "[31mRed alert\u200d!"
+
+
 def test_text_thinking_and_tools_stand_in_the_order_in_which_they_came(state: SessionState) -> None:
     apply(
         state,
