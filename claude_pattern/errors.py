@@ -10,6 +10,8 @@
     ├── SessionNotResumable        409
     ├── RequestNotFound            404  a permission request that nobody waits for any more
     ├── QueryInProgress            409
+    ├── EventsUnavailable          409  a stream of events cannot be taken up at that number
+    ├── MessageNotFound            404
     ├── PayloadTooLarge            413
     ├── InvalidMessage             422
     │   └── InvalidJson            422
@@ -131,6 +133,24 @@ class InvalidJson(InvalidMessage):
 
     code = "invalid_json"
     default = "The frame is not valid JSON."
+
+
+class EventsUnavailable(ClaudePatternError):
+    """The events after the number that a client has seen last are not at hand."""
+
+    code = "events_unavailable"
+    status = 409
+    action = "none"
+    default = "The events after that number are not at hand. Read the session again and go on from now."
+
+
+class MessageNotFound(ClaudePatternError):
+    """The session has no such user message."""
+
+    code = "message_not_found"
+    status = 404
+    action = "fix_request"
+    default = "This session has no such message"
 
 
 class PayloadTooLarge(ClaudePatternError):

@@ -139,12 +139,8 @@ class Platform:
 
     async def _sweep(self) -> None:
         """End what an earlier server of this database has left, and note its sessions as ended."""
-        left = await self.records.processes()
-        await reap.sweep(left)
-        for record in await self.records.list_active():
-            await self.records.mark_terminated(record.session_id, "server_stopped")
-        for identity in left:
-            await self.records.clear_process(identity.session_id)
+        await reap.sweep(await self.records.processes())
+        await self.records.end_all("server_stopped")
 
 
 @contextlib.contextmanager

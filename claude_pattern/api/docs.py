@@ -12,8 +12,8 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 
+from claude_pattern.api.describe import signed_in
 from claude_pattern.api.requests import DOCS_PATH
-from claude_pattern.api.rest import signed_in
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }

@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from claude_pattern.events import SessionSummary, Source
+from claude_pattern.errors import Action
+from claude_pattern.events import MAX_MESSAGE_CHARS, SessionSummary, Source
+from claude_pattern.sessions.manager import MAX_TITLE_CHARS
 
 _SESSION_ID = "6f1f3b0e-8a59-4d0c-9f0e-3f3c3f0a1b2c"
 _MOMENT = "2026-01-31T09:30:00+00:00"
@@ -32,7 +34,7 @@ class ErrorBody(BaseModel):
 
 
 class SessionList(BaseModel):
-    """The live sessions, the one with the newest activity first."""
+    """Sessions, the one with the newest activity first."""
 
     model_config = _example({"sessions": [_SUMMARY]})
 
@@ -46,7 +48,7 @@ class SessionOptions(BaseModel):
 
 
 class SessionCreated(BaseModel):
-    """A new session, ready for messages."""
+    """A session that is ready for messages."""
 
     model_config = _example(
         {"session_id": _SESSION_ID, "status": "active", "source": "pre-warmed", "created_at": _MOMENT}
@@ -56,6 +58,32 @@ class SessionCreated(BaseModel):
     status: Literal["active"] = "active"
     source: Source
     created_at: str
+
+
+class ForkOptions(BaseModel):
+    """Where to fork: after the answer to this user message; without it the whole conversation is taken over."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"message_id": "0b4f7c1e-55d1-4a55-9d0b-7f2d1f0f9d11"}]}
+    )
+
+    message_id: str | None = None
+
+
+class SessionForked(SessionCreated):
+    """A fork that is ready for messages."""
+
+    model_config = _example(
+        {
+            "session_id": "2d1d6c0e-64f5-4a08-8a53-0ef2a3f0b7aa",
+            "status": "active",
+            "source": "cold-start",
+            "created_at": _MOMENT,
+            "parent_session_id": _SESSION_ID,
+        }
+    )
+
+    parent_session_id: str
 
 
 class SessionDetails(SessionSummary):
@@ -69,6 +97,14 @@ class SessionDetails(SessionSummary):
             ]
         },
     )
+
+
+class SessionChanges(BaseModel):
+    """What can be changed about a session."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "Release notes"}]})
+
+    title: str = Field(description=f"One line of 1 to {MAX_TITLE_CHARS} characters.")
 
 
 class SessionEnded(BaseModel):
@@ -88,6 +124,52 @@ class SessionInterrupted(BaseModel):
 
     session_id: str
     interrupted: bool
+
+
+class NewMessage(BaseModel):
+    """A message for the agent."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Explain this repository"}]})
+
+    text: str = Field(description=f"Not empty after trimming, at most {MAX_MESSAGE_CHARS:,} characters.")
+
+
+class TurnError(ErrorBody):
+    """Why a turn failed, and what helps."""
+
+    suggested_action: Action
+
+
+class Answer(BaseModel):
+    """What the agent answered to one message; with `status` "error" or "interrupted" the text may be a part of it."""
+
+    model_config = _example(
+        {
+            "session_id": _SESSION_ID,
+            "message_id": "0b4f7c1e-55d1-4a55-9d0b-7f2d1f0f9d11",
+            "status": "complete",
+            "text": "It is a web platform for agents.",
+            "cost_usd": 0.0042,
+            "total_cost_usd": 0.0123,
+            "duration_ms": 2300,
+            "turn_count": 1,
+            "input_tokens": 812,
+            "output_tokens": 96,
+            "error": None,
+        }
+    )
+
+    session_id: str
+    message_id: str
+    status: Literal["complete", "interrupted", "error"]
+    text: str
+    cost_usd: float | None = None
+    total_cost_usd: float
+    duration_ms: int | None = None
+    turn_count: int | None = Field(None, description="Model calls in this turn.")
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: TurnError | None = None
 
 
 class ExtensionFile(BaseModel):

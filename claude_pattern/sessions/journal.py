@@ -6,7 +6,6 @@ makes it outlast the machine too. A session is rebuilt by applying its events ag
 
 import asyncio
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +50,8 @@ class SessionJournal:
     async def secure(self) -> None:
         """Wait until everything written outlasts the machine."""
         if self._file is not None:
-            await asyncio.to_thread(os.fsync, self._file)
+            # A duplicate: the session may end, and close the file, while the disk works.
+            await asyncio.to_thread(_sync, os.dup(self._file))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -91,6 +91,13 @@ class SessionJournal:
             return False
 
 
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def coalesced(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The same history with neighbouring deltas of one block joined: far fewer events that mean the same."""
     held: Entry | None = None
@@ -128,6 +135,15 @@ class Journals:
         """
         return SessionJournal(self._folder / f"{UUID(session_id)}.jsonl")
 
-    def copy(self, session_id: str, new_id: str) -> None:
-        """Begin the journal of a fork with everything that has happened in the original."""
-        shutil.copyfile(self.of(session_id)._path, self.of(new_id)._path)
+    def begin(self, session_id: str, entries: Iterable[Entry]) -> None:
+        """Write the first entries of a session all at once. Blocking: call it in a thread."""
+        journal = self.of(session_id)
+        for entry in entries:
+            journal.append(entry.event, entry.at)
+        if journal._file is not None:
+            os.fsync(journal._file)
+        journal.close()
+
+    def remove(self, session_id: str) -> None:
+        """Forget a session for good; does nothing when it has no journal. Blocking."""
+        self.of(session_id)._path.unlink(missing_ok=True)

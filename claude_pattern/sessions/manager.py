@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -18,16 +19,19 @@ from claude_pattern import errors, events, tasks, timeouts
 from claude_pattern.events import TURN_END, AnySessionEvent, SessionSummary
 from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.process.agent import AgentLauncher, AgentProcess
-from claude_pattern.sessions.journal import Journals, coalesced
+from claude_pattern.sessions import fork as forks
+from claude_pattern.sessions.journal import Entry, Journals, coalesced
 from claude_pattern.sessions.pool import PreWarmPool
 from claude_pattern.sessions.records import Records, SessionRecord, summary
 from claude_pattern.sessions.session import Session
-from claude_pattern.sessions.state import SessionState, iso
+from claude_pattern.sessions.state import SessionState, iso, one_line
 
 log = structlog.get_logger(__name__)
 
 COLD_START_S = 1.0
 """What a person is told about a start without the pool; connecting takes 0.3 to 0.8 s on an idle machine."""
+
+MAX_TITLE_CHARS = 200
 
 RESTARTING = "The agent process ended unexpectedly and is being restarted. Conversation preserved."
 DEAF = "The agent process does not answer any more and is being restarted. Conversation preserved."
@@ -172,6 +176,7 @@ class SessionManager:
             model=state.model,
             permission_mode=state.permission_mode,
             working_dir=str(self._launcher.options.working_dir),
+            parent_session_id=state.parent_session_id,
             process_start_ticks=identity.start_ticks if identity else None,
             process_boot_id=identity.boot_id if identity else None,
             process_marker=identity.marker if identity else None,
@@ -214,6 +219,7 @@ class SessionManager:
             source="resumed",
             user_id=record.user_id,
             title=record.title,
+            parent_session_id=record.parent_session_id,
             model=record.model,
             permission_mode=record.permission_mode or "default",
             is_resumable=record.is_resumable,
@@ -254,6 +260,72 @@ class SessionManager:
             self._tell()
             await session.resumed()
 
+    async def fork(self, session_id: str, *, at_message: str | None = None) -> Session:
+        """Open a session that begins with the conversation of this one, live or ended, which stays as it is.
+
+        `at_message` is the id of a user message: the fork ends with the answer to it.
+
+        Raises:
+            SessionNotFound, MessageNotFound: there is no such session, or no such message in it.
+            QueryInProgress: a turn is running.
+            CapacityExceeded, ServerShuttingDown, ProcessFailed: no session can be opened now.
+        """
+        original = await self.open(session_id)
+        if original.state.is_query_active:
+            raise errors.QueryInProgress
+        with self._place():
+            session = await self._branch(original.state, at_message)
+            try:
+                await self._begin(session)
+            except BaseException:
+                await asyncio.to_thread(forks.discard, self._journals, self._config_dir, session.session_id)
+                raise
+        session.emit(events.SessionUpdated(title=forks.title(original.state.title, MAX_TITLE_CHARS)))
+        log.info("session_forked", session_id=session.session_id, parent_session_id=session_id)
+        self._tell()
+        return session
+
+    async def _branch(self, original: SessionState, at_message: str | None) -> Session:
+        now, new_id, until = datetime.now(UTC), str(uuid4()), original.seq
+        try:
+            entries = await asyncio.to_thread(
+                forks.write, self._journals, self._config_dir, original, new_id, at_message, until
+            )
+        except OSError as error:
+            log.warning("fork_files_failed", session_id=original.session_id, error=str(error))
+            raise errors.ProcessFailed("The files of the fork could not be written to DATA_DIR.") from error
+        settings = self._launcher.options.settings
+        state = SessionState(
+            new_id,
+            now,
+            now,
+            user_id=original.user_id,
+            parent_session_id=original.session_id,
+            model=settings.anthropic_model,
+            permission_mode=settings.permission_mode,
+        )
+        for entry in coalesced(entries):
+            state.apply(entry.event, entry.at)
+        state.last_active_at = now  # what was said long ago is no activity of the fork
+        return self._session(state, [entry.event for entry in entries])
+
+    async def _begin(self, session: Session) -> None:
+        agent = await self._restart(session)
+        if agent is None:
+            raise errors.ProcessFailed
+        try:
+            if self.closing:
+                raise errors.ServerShuttingDown
+            await self._continue(session, agent, source="cold-start")
+        except BaseException:
+            await agent.close()
+            raise
+        self.sessions[session.session_id] = session
+
+    @property
+    def _config_dir(self) -> Path:
+        return self._launcher.options.config_dir
+
     async def _continue(self, session: Session, agent: AgentProcess, source: events.Source | None = None) -> None:
         """Go on with another process."""
         await session.attach(agent)
@@ -284,12 +356,27 @@ class SessionManager:
         """Give a session, live or ended, a title.
 
         Raises:
+            InvalidMessage: nothing is left of the title as one line, or more than MAX_TITLE_CHARS.
             SessionNotFound: nobody has ever seen this id.
         """
+        title = one_line(title)
+        if not title:
+            raise errors.InvalidMessage("Title is empty")
+        if len(title) > MAX_TITLE_CHARS:
+            raise errors.InvalidMessage(f"Title exceeds {MAX_TITLE_CHARS} character limit")
         session = await self.open(session_id)
         await session.rename(title)
         await self._records.update_activity(session_id, title=title)
         self._tell()  # a list of ended sessions is read from the records
+
+    async def entries(self, session_id: str) -> tuple[Entry, ...]:
+        """Everything that has happened in a session, live or ended, with neighbouring deltas joined.
+
+        Raises:
+            SessionNotFound: nobody has ever seen this id.
+        """
+        await self.open(session_id)
+        return await asyncio.to_thread(lambda: tuple(coalesced(self._journals.of(session_id).read())))
 
     async def details(self, session_id: str) -> dict[str, Any]:
         """Everything that administrators may know about a session, live or ended.
@@ -302,6 +389,7 @@ class SessionManager:
             return {
                 **state.summary().model_dump(),
                 "user_id": state.user_id,
+                "parent_session_id": state.parent_session_id,
                 "source": state.source,
                 "model": state.model,
                 "permission_mode": state.permission_mode,
@@ -318,6 +406,7 @@ class SessionManager:
         return {
             **summary(record).model_dump(),
             "user_id": record.user_id,
+            "parent_session_id": record.parent_session_id,
             "source": None,
             "model": record.model,
             "permission_mode": record.permission_mode,

@@ -21,13 +21,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from claude_pattern import tasks, timeouts
 from claude_pattern.errors import SessionNotFound, StartError
-from claude_pattern.events import SessionStatus
+from claude_pattern.events import SessionStatus, SessionSummary
 from claude_pattern.logs import scrubber
 from claude_pattern.process.identity import ProcessIdentity
 from claude_pattern.sessions import database
 from claude_pattern.sessions.record import SessionRecord, utc
 
-__all__ = ["ACTIVE", "Records", "SessionRecord", "utc"]
+__all__ = ["ACTIVE", "Records", "SessionRecord", "summary", "utc"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 ACTIVE: Final[tuple[SessionStatus, ...]] = ("creating", "active", "idle", "restarting")
 """Every status but `terminated`."""
+
+NO_PROCESS: Final[dict[str, None]] = dict.fromkeys(
+    ("subprocess_pid", "process_start_ticks", "process_boot_id", "process_marker")
+)
 
 
 SessionRecords: TypeAlias = list[SessionRecord]
@@ -178,8 +182,18 @@ class Records:
         Raises:
             SessionNotFound: there is no such session.
         """
-        names = ("subprocess_pid", "process_start_ticks", "process_boot_id", "process_marker")
-        await self._change(session_id, dict.fromkeys(names))
+        await self._change(session_id, NO_PROCESS)
+
+    async def end_all(self, reason: str) -> None:
+        """Note that every live session has ended and forget every process, in one step: for a start after the sweep."""
+        status, because = col(SessionRecord.status), col(SessionRecord.terminated_reason)
+        live = status.in_(ACTIVE)
+        ended = {
+            "status": case((live, "terminated"), else_=status),
+            "terminated_reason": case((live, reason), else_=because),
+        }
+        concerned = live | col(SessionRecord.process_marker).is_not(None)
+        await self._write(update(SessionRecord).where(concerned).values({**NO_PROCESS, **ended}))
 
     async def mark_terminated(self, session_id: str, reason: str, is_resumable: bool | None = None) -> None:
         """Note why a session has ended; None leaves it open whether it can be resumed.
@@ -272,6 +286,11 @@ class Records:
         if self._engine is None:
             raise StartError("The database is not open.")
         return self._engine
+
+
+def summary(record: SessionRecord) -> SessionSummary:
+    """A recorded session as it stands in lists."""
+    return SessionSummary.model_validate({name: getattr(record, name) for name in SessionSummary.model_fields})
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> T | SQLAlchemyError:

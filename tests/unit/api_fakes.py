@@ -1,6 +1,7 @@
 """A session manager without processes: real state, real feed, turns that the test plays."""
 
 import asyncio
+import builtins
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,9 +22,10 @@ from claude_pattern.api.socket import ChatSocket
 from claude_pattern.events import AnySessionEvent, SessionSummary, Source
 from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.sessions.feed import Feed, Subscription
-from claude_pattern.sessions.manager import Readiness, SessionManager
+from claude_pattern.sessions.journal import Entry
+from claude_pattern.sessions.manager import MAX_TITLE_CHARS, Readiness, SessionManager
 from claude_pattern.sessions.session import check_text
-from claude_pattern.sessions.state import SessionState
+from claude_pattern.sessions.state import SessionState, one_line
 from claude_pattern.settings import Settings
 
 KEY = "correct-horse-battery-staple"
@@ -52,6 +54,7 @@ class FakeSession:
     def __init__(self, session_id: str, source: Source = "pre-warmed") -> None:
         self.state = SessionState(session_id, MOMENT, MOMENT, source=source)
         self.feed = Feed()
+        self.log: list[AnySessionEvent] = []
         self.script: list[AnySessionEvent] = []
         self.sent: list[str] = []
         self.answers: list[tuple[str, str, str | None, dict[str, str] | None]] = []
@@ -65,6 +68,7 @@ class FakeSession:
     def emit(self, event: AnySessionEvent) -> None:
         numbered = event.model_copy(update={"session_id": self.session_id, "seq": self.state.seq + 1})
         self.state.apply(numbered)
+        self.log.append(numbered)
         self.feed.publish(numbered)
 
     async def send(self, text: str, *, queue: bool = False) -> str:
@@ -114,6 +118,8 @@ class FakeManager:
         self.failure: Exception | None = None
         self.opened = 0
         self.recorded: dict[str, dict[str, Any]] = {}
+        self.ended: dict[str, FakeSession] = {}
+        self.forked: list[tuple[str, str | None]] = []
 
     async def create(self, *, user_id: str = "default", on_cold: Callable[[float], None] | None = None) -> FakeSession:
         if self.failure is not None:
@@ -137,7 +143,42 @@ class FakeManager:
         return self.sessions[session_id]
 
     async def open(self, session_id: str) -> FakeSession:
-        return self.get(session_id)
+        return self.ended.get(session_id) or self.get(session_id)
+
+    async def resume(self, session_id: str) -> FakeSession:
+        if session_id in self.sessions:
+            return self.sessions[session_id]
+        if session_id not in self.ended or not self.ended[session_id].state.is_resumable:
+            raise errors.SessionNotResumable
+        if len(self.sessions) >= self.max_sessions:
+            raise errors.CapacityExceeded(self.max_sessions)
+        session = self.sessions[session_id] = self.ended.pop(session_id)
+        session.emit(events.SessionUpdated(status="active", source="resumed"))
+        return session
+
+    async def rename(self, session_id: str, title: str) -> None:
+        title = one_line(title)
+        if not 1 <= len(title) <= MAX_TITLE_CHARS:
+            raise errors.InvalidMessage("Title is empty or too long")
+        (await self.open(session_id)).emit(events.SessionUpdated(title=title))
+
+    async def fork(self, session_id: str, *, at_message: str | None = None) -> FakeSession:
+        original = await self.open(session_id)
+        if original.state.is_query_active:
+            raise errors.QueryInProgress
+        if at_message not in (None, *(message.message_id for message in original.state.messages)):
+            raise errors.MessageNotFound
+        self.forked.append((session_id, at_message))
+        return await self.create()
+
+    async def entries(self, session_id: str) -> tuple[Entry, ...]:
+        return tuple(Entry(MOMENT, event) for event in (await self.open(session_id)).log)
+
+    async def search(
+        self, *, ended_only: bool = False, limit: int | None = 100, offset: int = 0
+    ) -> builtins.list[SessionSummary]:
+        found = [*([] if ended_only else self.sessions.values()), *self.ended.values()]
+        return [session.state.summary() for session in found][offset:][:limit]
 
     def list(self) -> list[SessionSummary]:
         return [session.state.summary() for session in self.sessions.values()]
@@ -145,16 +186,21 @@ class FakeManager:
     async def details(self, session_id: str) -> dict[str, Any]:
         if session_id in self.recorded:
             return self.recorded[session_id]
-        return {**self.get(session_id).state.summary().model_dump(), "source": "pre-warmed", "subprocess_pid": 7}
+        return {
+            **(await self.open(session_id)).state.summary().model_dump(),
+            "source": "pre-warmed",
+            "subprocess_pid": 7,
+        }
 
     async def interrupt(self, session_id: str) -> bool:
         return await self.get(session_id).interrupt()
 
     async def destroy(self, session_id: str, reason: str = "user_requested") -> None:
         session = self.get(session_id)
-        del self.sessions[session_id]
+        self.ended[session_id] = self.sessions.pop(session_id)
         session.emit(events.SessionTerminated(reason=reason, message="Session ended."))
         session.feed.close()
+        session.feed = Feed(session.state.seq, session.log)
 
     def readiness(self) -> Readiness:
         return Readiness(self.reason, 2, len(self.sessions), self.max_sessions)
@@ -255,6 +301,63 @@ class Wire:
         if first["type"] == "websocket.accept":
             return 101
         return int(first["status"]) if first["type"] == "http.response.start" else 403
+
+
+class Caller:
+    """One HTTP client of a site, in the test's own event loop, that reads the answer as it comes and may leave."""
+
+    def __init__(self, site: Site, method: str, path: str, body: Any = None, **headers: str) -> None:
+        path, _, query = path.partition("?")
+        given = {"host": "localhost", "x-api-key": KEY, "content-type": "application/json", **headers}
+        self._scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()],
+            "client": ("192.0.2.1", 4711),
+        }
+        self._to_server: asyncio.Queue[Message] = asyncio.Queue()
+        self._to_server.put_nowait({"type": "http.request", "body": orjson.dumps(body) if body is not None else b""})
+        self._from_server: asyncio.Queue[Message] = asyncio.Queue()
+        self._site = site
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        self.task = tasks.spawn(
+            self._site.asgi(self._scope, self._to_server.get, self._from_server.put), name="http-client"
+        )
+        start = await self._next()
+        self.status = start["status"]
+        self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+        async with asyncio.timeout(5):
+            await self.task
+
+    def leave(self) -> None:
+        """Go away."""
+        self._to_server.put_nowait({"type": "http.disconnect"})
+
+    async def _next(self) -> Message:
+        async with asyncio.timeout(5):
+            return await self._from_server.get()
+
+    async def hear(self) -> bytes:
+        """The next part of the body; empty at its end."""
+        message = await self._next()
+        return bytes(message["body"])
+
+    async def rest(self) -> str:
+        """Everything that is still to come."""
+        parts = [await self.hear()]
+        while parts[-1]:
+            parts.append(await self.hear())
+        return b"".join(parts).decode()
 
 
 class Line:

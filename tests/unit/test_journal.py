@@ -1,5 +1,6 @@
 """What was written is read again in order; a crash in the middle of a line costs that line alone."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -94,11 +95,21 @@ async def test_securing_is_possible_at_any_time(journals: Journals) -> None:
     journal.close()
 
 
-def test_a_copy_begins_with_what_has_happened(journals: Journals) -> None:
+def test_a_journal_can_begin_with_many_entries_and_be_removed(journals: Journals) -> None:
+    fork = str(uuid4())
+    journals.begin(fork, [Entry(AT, delta(seq)) for seq in (1, 2)])
+
+    assert list(journals.of(fork).read()) == [Entry(AT, delta(seq)) for seq in (1, 2)]
+    for _ in range(2):
+        journals.remove(fork)
+        assert list(journals.of(fork).read()) == []
+
+
+async def test_a_session_may_end_while_its_journal_is_being_secured(journals: Journals) -> None:
     journal = journals.of(ID)
     journal.append(delta(1), AT)
+    securing = [asyncio.ensure_future(journal.secure()) for _ in range(5)]  # noqa: TID251 - the senders' side
+    await asyncio.sleep(0)
     journal.close()
-    fork = str(uuid4())
-    journals.copy(ID, fork)
 
-    assert [entry.event.seq for entry in journals.of(fork).read()] == [1]
+    await asyncio.gather(*securing)

@@ -147,6 +147,43 @@ async def test_an_ended_session_is_recorded_and_its_details_stay(harness: Harnes
     assert await harness.records.processes() == ()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_title_is_kept_as_one_line_and_everybody_hears_of_it(harness: Harness, ended: bool) -> None:
+    session = await harness.manager.create()
+    if ended:
+        await harness.manager.destroy(session.session_id)
+    titles: list[str | None] = []
+    harness.manager.listen(lambda: titles.append(session.state.title))
+
+    await harness.manager.rename(session.session_id, " Two\n\x00lines\ud83d ")
+
+    assert titles[-1] == "Two lines"
+    assert (await harness.manager.details(session.session_id))["title"] == "Two lines"
+
+
+@pytest.mark.parametrize("title", ["", " \n\x00", "x" * 201])
+async def test_a_title_of_nothing_or_too_much_is_refused(harness: Harness, title: str) -> None:
+    session = await harness.manager.create()
+
+    with pytest.raises(errors.InvalidMessage, match=r"Title (is empty|exceeds 200 character limit)"):
+        await harness.manager.rename(session.session_id, title)
+
+    assert session.state.title is None
+
+
+async def test_the_ended_sessions_are_listed_by_their_last_activity(harness: Harness) -> None:
+    sessions = [await harness.manager.create() for _ in range(3)]
+    await sessions[1].send("hello")
+    await harness.agent_of(sessions[1]).finish(total_cost_usd=0.25)
+    for session in sessions[:2]:
+        await harness.manager.destroy(session.session_id)
+
+    ended = await harness.manager.recent_ended(5)
+
+    assert ended == [session.state.summary() for session in (sessions[1], sessions[0])]
+    assert [summary.title for summary in await harness.manager.recent_ended(1)] == ["hello"]
+
+
 async def test_details_have_the_same_fields_for_live_and_ended_sessions(harness: Harness) -> None:
     session = await harness.manager.create()
     live = await harness.manager.details(session.session_id)
@@ -359,3 +396,123 @@ async def test_opening_a_live_session_gives_that_session(harness: Harness) -> No
     assert await harness.manager.open(session.session_id) is session
     with pytest.raises(errors.SessionNotFound):
         await harness.manager.open("00000000-0000-4000-8000-000000000000")
+
+
+# ---------------------------------------------------------------- rename, search, fork
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_renamed_session_keeps_its_title_over_a_restart(harness: Harness, tmp_path: Path, ended: bool) -> None:
+    session = await harness.manager.create()
+    await session.send("one")
+    await harness.agent_of(session).finish("first")
+    if ended:
+        await harness.manager.destroy(session.session_id)
+    await harness.manager.rename(session.session_id, "Teapots")
+
+    assert (await harness.manager.details(session.session_id))["title"] == "Teapots"
+    later = Harness(tmp_path)
+    await later.records.initialize()
+    assert (await later.manager.open(session.session_id)).state.title == "Teapots"
+    await later.records.close()
+
+
+async def test_renaming_an_ended_session_keeps_no_file_open(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await harness.manager.destroy(session.session_id)
+    await asyncio.gather(*(harness.manager.rename(session.session_id, f"title {n}") for n in range(5)))
+
+    assert session._journal._file is None
+    with pytest.raises(errors.SessionNotFound):
+        await harness.manager.rename("00000000-0000-4000-8000-000000000000", "x")
+
+
+async def test_a_search_finds_live_and_ended_sessions_as_they_stand(harness: Harness) -> None:
+    ended, live = await harness.manager.create(), await harness.manager.create()
+    await harness.manager.destroy(ended.session_id)
+    live.state.total_cost_usd = 0.5
+    found = await harness.manager.search()
+
+    assert found == [live.state.summary(), ended.state.summary()]
+    assert [s.session_id for s in await harness.manager.search(ended_only=True)] == [ended.session_id]
+    assert [s.session_id for s in await harness.manager.search(limit=1, offset=1)] == [ended.session_id]
+
+
+async def test_a_resumed_session_says_so(harness: Harness) -> None:
+    session = await harness.manager.create()
+    await harness.manager.destroy(session.session_id)
+
+    assert (await harness.manager.resume(session.session_id)).state.source == "resumed"
+
+
+async def talked(harness: Harness, *texts: str) -> Session:
+    session = await harness.manager.create(user_id="ada")
+    for text in texts:
+        await session.send(text)
+        await harness.agent_of(session).finish(f"answer to {text}")
+    return session
+
+
+async def test_a_fork_is_a_session_of_its_own_with_the_same_conversation(harness: Harness, tmp_path: Path) -> None:
+    original = await talked(harness, "one", "two")
+    before = (conversation(original), original.state.seq)
+    fork = await harness.manager.fork(original.session_id)
+
+    assert harness.manager.get(fork.session_id) is fork
+    assert conversation(fork) == conversation(original)
+    assert harness.launcher.resumed == [fork.session_id]
+    assert (fork.state.title, fork.state.user_id, fork.state.source) == ("one (fork)", "ada", "cold-start")
+    assert (await harness.manager.details(fork.session_id))["parent_session_id"] == original.session_id
+    await fork.send("three")
+    await harness.agent_of(fork).finish("third", total_cost_usd=0.25)
+    assert (conversation(original), original.state.seq) == before
+    assert fork.state.total_cost_usd == 0.25
+    later = Harness(tmp_path)
+    await later.records.initialize()
+    again = await later.manager.open(fork.session_id)
+    assert conversation(again)[:6] == conversation(fork)
+    assert again.state.parent_session_id == original.session_id
+    await later.records.close()
+
+
+async def test_a_fork_at_a_message_ends_with_the_answer_to_it(harness: Harness) -> None:
+    original = await talked(harness, "one", "two")
+    fork = await harness.manager.fork(original.session_id, at_message=original.state.messages[0].message_id)
+
+    assert conversation(fork) == conversation(original)[:2]
+    assert fork.feed.reaches(0)
+
+
+async def test_nothing_is_forked_from_a_running_turn_or_at_an_unknown_message(harness: Harness) -> None:
+    original = await talked(harness, "one")
+    with pytest.raises(errors.MessageNotFound):
+        await harness.manager.fork(original.session_id, at_message="x")
+    with pytest.raises(errors.SessionNotFound):
+        await harness.manager.fork("00000000-0000-4000-8000-000000000000")
+    await original.send("two")
+    with pytest.raises(errors.QueryInProgress):
+        await harness.manager.fork(original.session_id)
+
+    assert list(harness.manager.sessions) == [original.session_id]
+    assert harness.manager.readiness().active_sessions == 1
+
+
+async def test_a_fork_counts_against_the_limit(harness: Harness) -> None:
+    original = await talked(harness, "one")
+    results = await asyncio.gather(
+        *(harness.manager.fork(original.session_id) for _ in range(6)), return_exceptions=True
+    )
+
+    assert sum(isinstance(r, Session) for r in results) == 2
+    assert sum(isinstance(r, errors.CapacityExceeded) for r in results) == 4
+
+
+async def test_a_fork_whose_process_does_not_start_leaves_nothing(harness: Harness, tmp_path: Path) -> None:
+    original = await talked(harness, "one")
+    harness.launcher.failing = 2
+    with pytest.raises(errors.ProcessFailed):
+        await harness.manager.fork(original.session_id)
+
+    assert [path.stem for path in (tmp_path / "journal").iterdir()] == [original.session_id]
+    assert [record.session_id for record in await harness.records.list()] == [original.session_id]
+    assert harness.manager.readiness().active_sessions == 1

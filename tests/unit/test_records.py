@@ -475,6 +475,21 @@ class TestTerminatedAndProcesses:
         assert await records.processes() == ()
         assert (await found(records)).subprocess_pid is None
 
+    async def test_a_start_notes_that_all_live_sessions_have_ended_and_forgets_every_process(
+        self, records: Records
+    ) -> None:
+        for session_id in ("one", "two", "three"):
+            await saved(records, session_id)
+        await records.set_process("one", IDENTITY)
+        await records.set_process("two", IDENTITY)  # a marker that names another session keeps no server from starting
+        await records.mark_terminated("two", "user_requested")
+        await records.end_all("server_stopped")
+        ended = [await found(records, session_id) for session_id in ("one", "two", "three")]
+        assert {record.status for record in ended} == {"terminated"}
+        reasons = ["server_stopped", "user_requested", "server_stopped"]
+        assert [record.terminated_reason for record in ended] == reasons
+        assert await records.processes() == ()
+
     @pytest.mark.parametrize(
         "operation",
         [

@@ -14,6 +14,8 @@ from claude_pattern.logs import MASK, scrubber
 from tests.unit.api_fakes import Site
 
 ROW = {"error": str, "message": str}
+FAILURES = ("401", "403", "429", "500")
+"""What every route with a key may answer."""
 
 
 @pytest.fixture
@@ -192,7 +194,7 @@ def test_an_unknown_address_is_not_found_in_json(client: TestClient, method: str
     ("method", "path", "allowed"),
     [
         ("PUT", "/api/v1/sessions", "GET, POST"),
-        ("POST", "/api/v1/sessions/1", "DELETE, GET"),
+        ("POST", "/api/v1/sessions/1", "DELETE, GET, PATCH"),
         ("GET", "/api/v1/sessions/1/interrupt", "POST"),
         ("POST", "/api/v1/extensions", "GET"),
         ("POST", "/api/v1/health/live", "GET"),
@@ -302,11 +304,17 @@ def test_the_description_names_every_route_its_key_and_the_shape_of_every_error(
         for method, operation in methods.items()
     }
     expected = {
-        "GET /api/v1/sessions": {"200", "401", "403", "429", "500"},
+        "GET /api/v1/sessions": {"200", "401", "403", "422", "429", "500"},
         "POST /api/v1/sessions": {"201", "400", "401", "403", "413", "422", "429", "500", "503"},
         "GET /api/v1/sessions/{id}": {"200", "401", "403", "404", "429", "500"},
+        "PATCH /api/v1/sessions/{id}": {"200", "400", "401", "403", "404", "413", "422", "429", "500"},
         "DELETE /api/v1/sessions/{id}": {"200", "401", "403", "404", "429", "500"},
         "POST /api/v1/sessions/{id}/interrupt": {"200", "401", "403", "404", "429", "500"},
+        "POST /api/v1/sessions/{id}/resume": {"200", "401", "403", "409", "429", "500", "503"},
+        "POST /api/v1/sessions/{id}/messages": {*FAILURES, "200", "400", "404", "409", "413", "422", "503"},
+        "GET /api/v1/sessions/{id}/events": {*FAILURES, "200", "204", "404", "409", "422"},
+        "GET /api/v1/sessions/{id}/export": {*FAILURES, "200", "404", "422"},
+        "POST /api/v1/sessions/{id}/fork": {*FAILURES, "201", "400", "404", "409", "413", "422", "503"},
         "GET /api/v1/extensions": {"200", "401", "403", "429", "500"},
         "GET /api/v1/health/live": {"200"},
         "GET /api/v1/health/ready": {"200", "503"},
