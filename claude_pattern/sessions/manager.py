@@ -15,16 +15,18 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from claude_pattern import errors, events, tasks, timeouts
+from claude_pattern import errors, events, timeouts
 from claude_pattern.events import TURN_END, AnySessionEvent, SessionSummary
 from claude_pattern.extensions import ExtensionLoader
 from claude_pattern.process.agent import AgentLauncher, AgentProcess
 from claude_pattern.sessions import fork as forks
+from claude_pattern.sessions import ledger
 from claude_pattern.sessions.journal import Entry, Journals, coalesced
+from claude_pattern.sessions.ledger import Ledger
 from claude_pattern.sessions.pool import PreWarmPool
-from claude_pattern.sessions.records import Records, SessionRecord, summary
+from claude_pattern.sessions.records import Records, SessionRecord
 from claude_pattern.sessions.session import Session
-from claude_pattern.sessions.state import SessionState, iso, one_line
+from claude_pattern.sessions.state import SessionState, one_line
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +78,7 @@ class SessionManager:
         self._launcher = launcher
         self._pool = pool
         self._extensions = extensions
-        self._records = records
+        self.ledger = Ledger(records, launcher.options.working_dir)
         self._journals = journals
         # Ended sessions that somebody still looks at: they come back as the same object, with everybody attached.
         self._ended: WeakValueDictionary[str, Session] = WeakValueDictionary()
@@ -84,8 +86,6 @@ class SessionManager:
         self._max_sessions = max_sessions
         self._reserved = 0
         self._listeners: list[Callable[[], None]] = []
-        self._unsaved: dict[str, SessionState] = {}
-        self._saver: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SessionManager {len(self.sessions)}/{self._max_sessions} sessions | {self._pool!r}>"
@@ -143,7 +143,7 @@ class SessionManager:
         session = self._session(state)
         try:
             await session.attach(agent)
-            await self._records.save(self._record(state, agent))
+            await self.ledger.begin(state, agent)
         except BaseException:
             await agent.close()
             raise
@@ -163,24 +163,6 @@ class SessionManager:
         )
         state.listen(lambda event: self._on_event(state, event))
         return session
-
-    def _record(self, state: SessionState, agent: AgentProcess) -> SessionRecord:
-        identity = agent.identity
-        return SessionRecord(
-            session_id=state.session_id,
-            user_id=state.user_id,
-            status="active",
-            created_at=iso(state.created_at),
-            last_active_at=iso(state.last_active_at),
-            subprocess_pid=agent.pid,
-            model=state.model,
-            permission_mode=state.permission_mode,
-            working_dir=str(self._launcher.options.working_dir),
-            parent_session_id=state.parent_session_id,
-            process_start_ticks=identity.start_ticks if identity else None,
-            process_boot_id=identity.boot_id if identity else None,
-            process_marker=identity.marker if identity else None,
-        )
 
     def get(self, session_id: str) -> Session:
         """The live session of that id.
@@ -203,10 +185,7 @@ class SessionManager:
         async with lock:
             session = self.sessions.get(session_id) or self._ended.get(session_id)
             if session is None:
-                record = await self._records.get(session_id)
-                if record is None:
-                    raise errors.SessionNotFound
-                session = self._ended[session_id] = await self._read(record)
+                session = self._ended[session_id] = await self._read(await self.ledger.find(session_id))
             return session
 
     async def _read(self, record: SessionRecord) -> Session:
@@ -329,12 +308,12 @@ class SessionManager:
     async def _continue(self, session: Session, agent: AgentProcess, source: events.Source | None = None) -> None:
         """Go on with another process."""
         await session.attach(agent)
-        await self._records.save(self._record(session.state, agent))
+        await self.ledger.begin(session.state, agent)
         session.emit(events.SessionUpdated(status="active", source=source))
 
     async def recent_ended(self, limit: int) -> list[SessionSummary]:
         """The ended sessions with the newest activity, at most `limit` of them."""
-        return [summary(record) for record in await self._records.list(status="terminated", limit=limit)]
+        return await self.ledger.recent_ended(limit)
 
     def list(self) -> list[SessionSummary]:
         """The live sessions, the one with the newest activity first."""
@@ -343,14 +322,8 @@ class SessionManager:
 
     async def search(self, *, ended_only: bool = False, limit: int | None = 100, offset: int = 0) -> Summaries:
         """Live and ended sessions, the newest activity first: at most `limit` (None: all) after the first `offset`."""
-        records = await self._records.list(status="terminated" if ended_only else None, limit=limit, offset=offset)
-        if ended_only:
-            return [summary(record) for record in records if record.session_id not in self.sessions]
-        live = self.sessions
-        return [
-            live[record.session_id].state.summary() if record.session_id in live else summary(record)
-            for record in records
-        ]
+        live = {session_id: session.state for session_id, session in self.sessions.items()}
+        return await self.ledger.search(live, ended_only=ended_only, limit=limit, offset=offset)
 
     async def rename(self, session_id: str, title: str) -> None:
         """Give a session, live or ended, a title.
@@ -366,7 +339,7 @@ class SessionManager:
             raise errors.InvalidMessage(f"Title exceeds {MAX_TITLE_CHARS} character limit")
         session = await self.open(session_id)
         await session.rename(title)
-        await self._records.update_activity(session_id, title=title)
+        await self.ledger.rename(session_id, title)
         self._tell()  # a list of ended sessions is read from the records
 
     async def entries(self, session_id: str) -> tuple[Entry, ...]:
@@ -385,38 +358,8 @@ class SessionManager:
             SessionNotFound: nobody has ever seen this id.
         """
         if (session := self.sessions.get(session_id)) is not None:
-            state = session.state
-            return {
-                **state.summary().model_dump(),
-                "user_id": state.user_id,
-                "parent_session_id": state.parent_session_id,
-                "source": state.source,
-                "model": state.model,
-                "permission_mode": state.permission_mode,
-                "is_query_active": state.is_query_active,
-                "activity": state.activity,
-                "waiting_for_answers": state.waiting_count,
-                "queued_messages": state.queued_count,
-                "subprocess_pid": state.pid,
-                "terminated_reason": None,
-            }
-        record = await self._records.get(session_id)
-        if record is None:
-            raise errors.SessionNotFound
-        return {
-            **summary(record).model_dump(),
-            "user_id": record.user_id,
-            "parent_session_id": record.parent_session_id,
-            "source": None,
-            "model": record.model,
-            "permission_mode": record.permission_mode,
-            "is_query_active": False,
-            "activity": "",
-            "waiting_for_answers": 0,
-            "queued_messages": 0,
-            "subprocess_pid": None,
-            "terminated_reason": record.terminated_reason,
-        }
+            return ledger.of_live(session.state)
+        return ledger.of_ended(await self.ledger.find(session_id))
 
     # ------------------------------------------------------------ use
 
@@ -489,9 +432,7 @@ class SessionManager:
         if self.sessions.pop(session.session_id, None) is None:
             return
         self._ended[session.session_id] = session
-        await self._save(session.state)
-        await self._records.mark_terminated(session.session_id, reason)
-        await self._records.clear_process(session.session_id)
+        await self.ledger.end(session.state, reason)
         log.info("session_ended", session_id=session.session_id, reason=reason)
         self._tell()
 
@@ -508,8 +449,7 @@ class SessionManager:
             log.warning("queries_cut_at_shutdown", grace_s=grace_s)
         await asyncio.gather(*(self._end(session, "server_shutdown") for session in tuple(self.sessions.values())))
         await self._pool.close()
-        if self._saver is not None:
-            await tasks.cancel(self._saver)
+        await self.ledger.saved()
 
     # ------------------------------------------------------------ a process that is lost
 
@@ -573,34 +513,12 @@ class SessionManager:
         except errors.ProcessFailed:
             return None
 
-    # ------------------------------------------------------------ the record of each session
+    # ------------------------------------------------------------ who wants to know
 
     def _on_event(self, state: SessionState, event: AnySessionEvent) -> None:
-        if isinstance(event, (events.TurnStarted, events.SessionUpdated, *TURN_END)):
-            self._unsaved[state.session_id] = state
-            if self._saver is None or self._saver.done():
-                self._saver = tasks.spawn(self._save_all(), name="save-sessions")
+        self.ledger.note(state, event)
         if isinstance(event, events.TurnStarted | events.SessionUpdated):
             self._tell()
-
-    async def _save_all(self) -> None:
-        """Write what has changed; changes that come meanwhile are written in the next round, several at once."""
-        while self._unsaved:
-            _, state = self._unsaved.popitem()
-            await self._save(state)
-
-    async def _save(self, state: SessionState) -> None:
-        self._unsaved.pop(state.session_id, None)
-        await self._records.update_activity(
-            state.session_id,
-            status=state.status,
-            last_active_at=state.last_active_at,
-            message_count=state.message_count,
-            total_cost_usd=state.total_cost_usd,
-            title=state.title,
-            model=state.model,
-            permission_mode=state.permission_mode,
-        )
 
     def _tell(self) -> None:
         for listener in tuple(self._listeners):

@@ -108,7 +108,7 @@ class Puppeteer:
     async def end_for_good(self, session_id: str) -> None:
         self.manager.get(session_id).state.is_resumable = False
         await self.manager.destroy(session_id)
-        await self.manager._records.mark_terminated(session_id, "user_requested", is_resumable=False)
+        await self.manager.ledger._records.mark_terminated(session_id, "user_requested", is_resumable=False)
 
     async def die(self, session_id: str) -> None:
         """The process ends; the next one starts when `starts` says so."""

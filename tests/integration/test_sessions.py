@@ -278,8 +278,7 @@ async def test_what_a_turn_cost_is_stored_when_it_has_ended(parts: Callable[...,
     async with parts() as opened:
         session = await opened.manager.create()
         await run_turn(session, "!text stored")
-        await wait_for(lambda: not opened.manager._unsaved)
-        await asyncio.sleep(0.1)
+        await opened.manager.ledger.saved()
         record = await opened.records.get(session.session_id)
 
         assert record is not None

@@ -41,9 +41,7 @@ class Harness:
         return cast("FakeAgent", session.agent)
 
     async def saved(self) -> None:
-        await until(lambda: not self.manager._unsaved)
-        if self.manager._saver is not None:
-            await asyncio.wait([self.manager._saver])
+        await self.manager.ledger.saved()
 
 
 @pytest.fixture
