@@ -32,8 +32,8 @@ class Limits:
     """A process that has given no sign of life for so long is taken for hung."""
     answer_s: float = 5
     """A healthy CLI answers a ping in 1 ms, at most 32 ms while it streams; later than this is no answer."""
-    stall_s: float = 15
-    """The longest silence of a running turn that is not brought to anybody's notice."""
+    stall_s: float = 13.5
+    """The longest silence of a running turn that is not brought to anybody's notice: 15 s with the next look."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":

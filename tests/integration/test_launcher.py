@@ -243,7 +243,7 @@ class TestEnd:
         """What the test above is worth."""
         server, child = start(cli)
         os.killpg(server, signal.SIGINT)
-        assert happens(lambda: not runs(child), GONE_S)
+        assert happens(lambda: not runs(child), 10.0)
 
 
 def runs(pid: int) -> bool:
