@@ -43,7 +43,7 @@ def test_the_limits_are_the_operators_settings() -> None:
         env_file=None, max_session_duration_seconds=60, max_session_rss_mb=512, session_idle_timeout_seconds=7
     )
 
-    assert Limits.of(settings) == Limits(duration_s=60, rss_mb=512, idle_s=7)
+    assert Limits.of(settings) == Limits(duration_s=60, rss_mb=512, idle_s=7, stall_s=13.5)
 
 
 def test_nothing_is_done_about_a_healthy_session() -> None:
