@@ -16,6 +16,8 @@ from claude_pattern.process.reap import identify, new_marker
 
 
 def main(command: list[str]) -> None:
+    # A shell starts what runs in its background with SIGINT ignored, and everything below it inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     marker = new_marker("starter", "session")
     environment = {**os.environ, "CLAUDE_PATTERN_MARKER": marker}
     child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
