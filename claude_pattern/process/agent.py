@@ -213,11 +213,6 @@ class AgentProcess:
             return False
         return True
 
-    async def set_permission_mode(self, mode: Any) -> None:
-        """Change the permission mode of the running process."""
-        async with asyncio.timeout(timeouts.CONTROL):
-            await self._connected().set_permission_mode(mode)
-
     def _connected(self) -> ClaudeSDKClient:
         if self._client is None:
             raise ProcessFailed("The agent process has not been started.")
